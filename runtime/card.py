@@ -1,0 +1,233 @@
+"""The contract of a fused graph: its tensor names, and the card that travels with it.
+
+The card is one versioned JSON object. It lives in an ONNX file under `metadata_props["whymask"]`, in a run directory as
+`card.json`, and beside an engine in its sidecar. Everything that a runtime must know about a graph is in it.
+
+Letters used for shapes in this package: B batch, H W the graph's input height and width, h w the explainer's own
+resolution, C classes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import json
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from whymask.runtime.errors import ArtefactError
+
+SCHEMA_VERSION = 1
+METADATA_KEY = "whymask"
+
+IMAGE = "image"
+"""Input, uint8 (B, H, W, 3), RGB 0–255."""
+TARGET = "target"
+"""Optional input, int64 (B,): the class to explain; −1 means the predicted class."""
+LOGITS = "logits"
+"""Output, float32 (B, C)."""
+SALIENCY = "saliency"
+"""Output, float32 (B, h, w), the explainer's probability in [0, 1] before the threshold."""
+MASK = "mask"
+"""Output, uint8 (B, H, W), 0 or 1: bilinear (half-pixel) resize of the saliency to (H, W), compared ≥ threshold."""
+EXPLANATION = "explanation"
+"""Optional output, uint8 (B, H, W, 3): the image where the mask is 1, the fill elsewhere."""
+KEPT_LOGITS = "kept_logits"
+"""Optional output, float32 (B, C): the classifier on the explanation."""
+DROPPED_LOGITS = "dropped_logits"
+"""Optional output, float32 (B, C): the classifier on the image with the mask's pixels filled."""
+
+RESIZE_RULES = ("squash", "crop")
+
+
+@dataclass(frozen=True)
+class ClassifierCard:
+    """What was explained.
+
+    Attributes:
+        id: the model's specification, `torchvision:NAME`, `timm:NAME` or `FILE.py:FACTORY`.
+        sha256: digest of the classifier's parameters and buffers, hexadecimal.
+        num_classes: C.
+        labels: one name a class, or empty where none was given.
+        parameters: number of the classifier's parameters.
+    """
+
+    id: str
+    sha256: str
+    num_classes: int
+    labels: tuple[str, ...] = ()
+    parameters: int = 0
+
+
+@dataclass(frozen=True)
+class InputCard:
+    """How a picture becomes the graph's input.
+
+    Attributes:
+        height, width: the graph's input size H, W in pixels.
+        resize: `squash` resizes the whole picture to (H, W); `crop` resizes its short side to H / crop_fraction and
+            takes the centre.
+        crop_fraction: share of the resized short side that the centre crop keeps; 1.0 for `squash`.
+        mean, std: normalisation of RGB in [0, 1], already inside the graph.
+    """
+
+    height: int
+    width: int
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    resize: str = "squash"
+    crop_fraction: float = 1.0
+
+
+@dataclass(frozen=True)
+class ExplainerCard:
+    """What explains.
+
+    Attributes:
+        kind: `tapped` or `autoencoder`.
+        parameters: number of the explainer's parameters.
+        taps: names of the classifier's modules that it reads; empty for `autoencoder`.
+        height, width: its own resolution h, w.
+    """
+
+    kind: str
+    parameters: int
+    taps: tuple[str, ...] = ()
+    height: int = 0
+    width: int = 0
+
+
+@dataclass(frozen=True)
+class GuaranteeCard:
+    """The promise P(top-1 of f(e) = top-1 of f(x)) ≥ 1 − alpha with confidence 1 − delta, chosen on held-out images.
+
+    Attributes:
+        alpha, delta: as above, in (0, 1).
+        n: number of calibration images.
+        retention: measured share of them whose top-1 is kept at the card's threshold.
+        mean_area: mean share of pixels kept at the card's threshold.
+        met: whether the exact binomial bound holds at the card's threshold.
+        lower_bound: the lower confidence bound of retention at the card's threshold that can be promised.
+    """
+
+    alpha: float
+    delta: float
+    n: int
+    retention: float
+    mean_area: float
+    met: bool
+    lower_bound: float
+
+
+@dataclass(frozen=True)
+class Card:
+    """The whole card.
+
+    Attributes:
+        classifier, input, explainer: see their classes.
+        threshold: a pixel is kept where the resized saliency is ≥ this, in [0, 1].
+        fill: RGB in 0–255 that dropped pixels take (pixel space, before normalisation).
+        guarantee: the retention guarantee, or None when it was not calibrated.
+        precision: `fp32` or `fp16`, of the graph's body.
+        seed: of training.
+        metrics: held-out figures by name.
+        cost: multiply-adds and node counts by name (`classifier_macs`, `explainer_macs`, …), at B = 1.
+        training: summary of data and run.
+        versions: of the packages that made it.
+        licence: of classifier and explainer together, as the user states it.
+        tolerances: largest differences allowed between forms of this graph, by name.
+    """
+
+    classifier: ClassifierCard
+    input: InputCard
+    explainer: ExplainerCard
+    threshold: float = 0.5
+    fill: tuple[float, float, float] = (124.0, 116.0, 104.0)
+    guarantee: GuaranteeCard | None = None
+    precision: str = "fp32"
+    seed: int = 0
+    metrics: dict[str, float] = field(default_factory=dict)
+    cost: dict[str, float] = field(default_factory=dict)
+    training: dict[str, Any] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=dict)
+    licence: str = "unstated"
+    tolerances: dict[str, float] = field(default_factory=dict)
+    schema: int = SCHEMA_VERSION
+
+    def __post_init__(self) -> None:
+        """Refuse values that no graph can have."""
+        if not 0.0 <= self.threshold <= 1.0:
+            raise ArtefactError(f"card: threshold is {self.threshold}, expected a number in [0, 1]")
+        if self.input.resize not in RESIZE_RULES:
+            raise ArtefactError(f"card: resize is {self.input.resize!r}, expected one of {', '.join(RESIZE_RULES)}")
+        labels, classes = len(self.classifier.labels), self.classifier.num_classes
+        if labels not in (0, classes):
+            raise ArtefactError(f"card: {labels} labels for {classes} classes; give one label a class, or none")
+
+    def label(self, index: int) -> str:
+        """Name of a class, or `class INDEX` where the card has no labels."""
+        return self.classifier.labels[index] if self.classifier.labels else f"class {index}"
+
+    def to_json(self, indent: int | None = None) -> str:
+        """The card as JSON text, keys in a fixed order."""
+        return json.dumps(dataclasses.asdict(self), indent=indent, ensure_ascii=False)
+
+    @classmethod
+    def from_json(cls, text: str) -> Card:
+        """Read a card.
+
+        Raises:
+            ArtefactError: not JSON, a newer schema, an unknown or a missing key.
+        """
+        try:
+            record = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise ArtefactError(f"card: not valid JSON ({error}); export the graph again") from None
+        if not isinstance(record, dict):
+            raise ArtefactError(f"card: expected a JSON object, got {type(record).__name__}; export the graph again")
+        schema = record.get("schema")
+        if not isinstance(schema, int) or schema < 1:
+            raise ArtefactError(f"card: schema is {schema!r}, expected a whole number from 1 to {SCHEMA_VERSION}")
+        if schema > SCHEMA_VERSION:
+            raise ArtefactError(
+                f"card: schema {schema} is newer than schema {SCHEMA_VERSION}, the newest that this whymask reads; "
+                "upgrade whymask on this device, or export again with the older one"
+            )
+        return _card_from_record(record)
+
+
+_Part = TypeVar("_Part")
+
+
+def _card_from_record(record: dict[str, Any]) -> Card:
+    parts: dict[str, type[Any]] = {
+        "classifier": ClassifierCard,
+        "input": InputCard,
+        "explainer": ExplainerCard,
+        "guarantee": GuaranteeCard,
+    }
+    values = dict(record)
+    for name, part in parts.items():
+        if values.get(name) is not None:
+            values[name] = _part_from_record(part, name, values[name])
+    return _part_from_record(Card, "card", values)
+
+
+def _part_from_record(part: type[_Part], name: str, record: Any) -> _Part:
+    """Build one dataclass from a JSON object, with one clear error for a wrong key."""
+    if not isinstance(record, dict):
+        raise ArtefactError(f"card: {name} should be a JSON object, got {type(record).__name__}")
+    known = {f.name: f for f in dataclasses.fields(part)}  # type: ignore[arg-type]
+    for key in record:
+        if key not in known:
+            nearest = difflib.get_close_matches(key, known, 1)
+            hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
+            raise ArtefactError(f"card: unknown key {key!r} in {name}{hint}")
+    absent = [
+        key
+        for key, f in known.items()
+        if key not in record and f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
+    ]
+    if absent:
+        raise ArtefactError(f"card: {name} lacks {', '.join(absent)}; export the graph again")
+    return part(**{key: tuple(value) if isinstance(value, list) else value for key, value in record.items()})
