@@ -1,0 +1,1 @@
+"""Frozen classifiers, explainers, the objective, the training loop and calibration. Needs the extra `train`."""
