@@ -1,0 +1,69 @@
+"""Masks: the one function from saliency to mask, and the soft masks that training draws.
+
+`mask_from_saliency` is *the* mask: training, evaluation in torch, ONNX and TensorRT all compute it. Letters: B batch, h w
+the explainer's resolution, H W the input size.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+STANDARDISATION_EPSILON = 1e-3
+"""Keeps a constant map finite. Above half precision's smallest normal number, so that FP16 graphs agree."""
+
+
+def resize(maps: Tensor, height: int, width: int) -> Tensor:
+    """float (B, h, w) → (B, 1, H, W): bilinear with half-pixel centres, as ONNX Resize(linear, half_pixel)."""
+    return F.interpolate(maps[:, None], size=(height, width), mode="bilinear", align_corners=False)
+
+
+def mask_from_saliency(saliency: Tensor, height: int, width: int, threshold: float | Tensor) -> Tensor:
+    """The mask: 1 where the resized saliency reaches the threshold, else 0.
+
+    Args:
+        saliency: float32 (B, h, w) in [0, 1].
+        threshold: in [0, 1], a number or (B, 1, 1, 1).
+
+    Returns:
+        float32 (B, 1, H, W), 0 or 1.
+    """
+    return (resize(saliency, height, width) >= threshold).to(saliency.dtype)
+
+
+def standardise(maps: Tensor) -> Tensor:
+    """float (B, 1, h, w) → float32 of zero mean and unit deviation per image.
+
+    Always in float32: in half precision the variance of a large map overflows, and ranks are lost.
+    """
+    full = maps.float()
+    centred = full - full.mean((-2, -1), keepdim=True)
+    deviation = centred.square().mean((-2, -1), keepdim=True).sqrt()
+    return centred / (deviation + STANDARDISATION_EPSILON)
+
+
+def level_of_area(maps: Tensor, area: Tensor) -> Tensor:
+    """The level above which a share `area` of each map's pixels lies: the (1 − area) quantile.
+
+    Args:
+        maps: float (B, 1, H, W).
+        area: float (B,) in (0, 1).
+
+    Returns:
+        float (B, 1, 1, 1), without gradient: a level moves with the map, not the map with its level.
+    """
+    flat = maps.detach().flatten(1)
+    rank = (flat.shape[1] * (1.0 - area)).long().clamp(0, flat.shape[1] - 1)
+    return flat.sort(dim=1).values.gather(1, rank[:, None]).view(-1, 1, 1, 1)
+
+
+def straight_through(probability: Tensor, hard: Tensor) -> Tensor:
+    """Hard values forwards, the soft mask's gradient backwards (Bengio et al. 2013, arXiv 1308.3432).
+
+    Args:
+        probability: float (B, 1, H, W) in [0, 1], 0.5 at the cut.
+        hard: bool (B,), which images get a hard mask; the others keep the soft one.
+    """
+    cut = (probability >= 0.5).to(probability.dtype)
+    return torch.where(hard.view(-1, 1, 1, 1), cut + probability - probability.detach(), probability)

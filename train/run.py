@@ -1,0 +1,106 @@
+"""The run directory: an explainer's weights, its card, its configuration.
+
+    RUN/explainer.safetensors   parameters and buffers of the explainer
+    RUN/card.json               the card (whymask.runtime.card)
+    RUN/config.json             how it was trained; enough to load the classifier again
+    RUN/metrics.csv             one row a logged step
+    RUN/checkpoint.pt           to resume from
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from safetensors.torch import load_file, save
+
+from whymask.runtime.card import Card
+from whymask.runtime.errors import ArtefactError
+from whymask.runtime.files import write_atomically
+from whymask.train.classifier import FrozenClassifier
+from whymask.train.config import TrainConfig
+from whymask.train.explainers import Explainer, build_explainer
+from whymask.train.model_spec import load_classifier
+
+EXPLAINER_FILE = "explainer.safetensors"
+CARD_FILE = "card.json"
+CONFIG_FILE = "config.json"
+METRICS_FILE = "metrics.csv"
+CHECKPOINT_FILE = "checkpoint.pt"
+
+
+@dataclass(frozen=True)
+class Run:
+    """A trained explainer with the classifier that it explains.
+
+    Attributes:
+        classifier: frozen, float32.
+        explainer: in eval mode, float32.
+        card: what is known of both.
+        config: how it was trained.
+        path: the run directory.
+    """
+
+    classifier: FrozenClassifier
+    explainer: Explainer
+    card: Card
+    config: TrainConfig
+    path: Path
+
+
+def classifier_from_config(config: TrainConfig) -> FrozenClassifier:
+    """Load the classifier that a configuration names."""
+    return load_classifier(
+        config.model,
+        weights=config.weights,
+        labels=Path(config.labels) if config.labels else None,
+        size=config.size,
+        mean=config.mean,
+        std=config.std,
+        resize=config.resize,
+        taps=config.taps,
+        seed=config.seed,
+    )
+
+
+def save_run(run: Run) -> None:
+    """Write weights, card and configuration, each whole or not at all."""
+    run.path.mkdir(parents=True, exist_ok=True)
+    state = {name: tensor.detach().cpu().contiguous() for name, tensor in run.explainer.state_dict().items()}
+    write_atomically(run.path / EXPLAINER_FILE, save(state))
+    write_atomically(run.path / CONFIG_FILE, run.config.to_json())
+    write_atomically(run.path / CARD_FILE, run.card.to_json(indent=2))
+
+
+def load_run(path: Path, *, model: str | None = None, weights: str | None = None) -> Run:
+    """Load a run directory and its classifier.
+
+    Args:
+        path: the run directory.
+        model, weights: where the classifier is now, when it moved since training.
+
+    Raises:
+        ArtefactError: a file is absent, or the classifier is not the one that was explained.
+    """
+    config = TrainConfig.from_json(_read(path, CONFIG_FILE))
+    card = Card.from_json(_read(path, CARD_FILE))
+    config = replace(config, model=model or config.model, weights=weights or config.weights)
+    classifier = classifier_from_config(config)
+    digest = classifier.sha256()
+    if digest != card.classifier.sha256:
+        raise ArtefactError(
+            f"{path}: the classifier's weights have sha256 {digest[:12]}…, the run was trained for "
+            f"{card.classifier.sha256[:12]}…; give the same weights with --model and --weights, or train again"
+        )
+    explainer = build_explainer(config.explainer_config(), classifier)
+    if not (path / EXPLAINER_FILE).is_file():
+        raise ArtefactError(f"{path} has no {EXPLAINER_FILE}; finish the training with: whymask train … -o {path} --resume")
+    explainer.load_state_dict(load_file(path / EXPLAINER_FILE))
+    return Run(classifier, explainer.eval(), card, config, path)
+
+
+def _read(path: Path, name: str) -> str:
+    file = path / name
+    if not file.is_file():
+        raise ArtefactError(f"{path} is not a finished run directory: {name} is absent; make one with: whymask train … -o {path}")
+    return file.read_text(encoding="utf-8")
