@@ -10,12 +10,12 @@ resolution, C classes.
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import json
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any
 
 from whymask.runtime.errors import ArtefactError
+from whymask.runtime.records import dataclass_from_record
 
 SCHEMA_VERSION = 1
 METADATA_KEY = "whymask"
@@ -196,9 +196,6 @@ class Card:
         return _card_from_record(record)
 
 
-_Part = TypeVar("_Part")
-
-
 def _card_from_record(record: dict[str, Any]) -> Card:
     parts: dict[str, type[Any]] = {
         "classifier": ClassifierCard,
@@ -209,25 +206,5 @@ def _card_from_record(record: dict[str, Any]) -> Card:
     values = dict(record)
     for name, part in parts.items():
         if values.get(name) is not None:
-            values[name] = _part_from_record(part, name, values[name])
-    return _part_from_record(Card, "card", values)
-
-
-def _part_from_record(part: type[_Part], name: str, record: Any) -> _Part:
-    """Build one dataclass from a JSON object, with one clear error for a wrong key."""
-    if not isinstance(record, dict):
-        raise ArtefactError(f"card: {name} should be a JSON object, got {type(record).__name__}")
-    known = {f.name: f for f in dataclasses.fields(part)}  # type: ignore[arg-type]
-    for key in record:
-        if key not in known:
-            nearest = difflib.get_close_matches(key, known, 1)
-            hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
-            raise ArtefactError(f"card: unknown key {key!r} in {name}{hint}")
-    absent = [
-        key
-        for key, f in known.items()
-        if key not in record and f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
-    ]
-    if absent:
-        raise ArtefactError(f"card: {name} lacks {', '.join(absent)}; export the graph again")
-    return part(**{key: tuple(value) if isinstance(value, list) else value for key, value in record.items()})
+            values[name] = dataclass_from_record(part, f"card.{name}", values[name])
+    return dataclass_from_record(Card, "card", values)
