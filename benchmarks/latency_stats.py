@@ -1,0 +1,167 @@
+"""Judging what was timed: percentiles, the ratio of paired medians with its interval, and whether the result stands."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from whymask.benchmarks.machine import Load
+from whymask.runtime.errors import InputError
+
+Times = NDArray[np.float64]
+"""float64 (n,), milliseconds."""
+
+BUSY_TOLERANCE_CORES = 0.25
+"""What a quiet system's own services may use of the cores that the measurement needs."""
+_RESAMPLES_AT_ONCE = 64
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Percentiles and dispersion of one series.
+
+    Attributes:
+        count: number of samples.
+        min_ms, p50_ms, p90_ms, p95_ms, p99_ms, max_ms: percentiles, linear between samples.
+        mean_ms, std_ms: mean and standard deviation (n − 1).
+        iqr_ms: distance between the quartiles, which outliers do not move.
+    """
+
+    count: int
+    min_ms: float
+    p50_ms: float
+    p90_ms: float
+    p95_ms: float
+    p99_ms: float
+    max_ms: float
+    mean_ms: float
+    std_ms: float
+    iqr_ms: float
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """Median of the fused graph over median of the classifier alone, from the same pairs.
+
+    Attributes:
+        value: the ratio; 1.12 means that the explanation adds 12 %.
+        low, high: ends of its bootstrap interval.
+        confidence: of the interval, in (0, 1).
+        resamples: number of bootstrap resamples.
+        block: neighbouring pairs drawn together, since noise comes in stretches.
+    """
+
+    value: float
+    low: float
+    high: float
+    confidence: float
+    resamples: int
+    block: int
+
+    @property
+    def half_width(self) -> float:
+        """Half the interval's width as a share of the ratio."""
+        return (self.high - self.low) / 2.0 / self.value
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether the figures may be quoted.
+
+    Attributes:
+        valid: no reason was found against it.
+        reasons: each says what was seen, what was expected and what to do.
+    """
+
+    valid: bool
+    reasons: tuple[str, ...] = ()
+
+
+def summarise(times_ms: Times) -> Summary:
+    """Percentiles and dispersion of a series of at least one sample."""
+    if times_ms.size == 0:
+        raise InputError("no sample was taken, expected at least one; raise the time limit")
+    p50, p90, p95, p99 = np.percentile(times_ms, (50, 90, 95, 99))
+    low, high = np.percentile(times_ms, (25, 75))
+    return Summary(
+        count=int(times_ms.size),
+        min_ms=float(times_ms.min()),
+        p50_ms=float(p50),
+        p90_ms=float(p90),
+        p95_ms=float(p95),
+        p99_ms=float(p99),
+        max_ms=float(times_ms.max()),
+        mean_ms=float(times_ms.mean()),
+        std_ms=float(times_ms.std(ddof=1)) if times_ms.size > 1 else 0.0,
+        iqr_ms=float(high - low),
+    )
+
+
+def paired_ratio(fused_ms: Times, classifier_ms: Times, confidence: float, resamples: int, seed: int) -> Ratio:
+    """Ratio of the medians with a percentile interval from a circular block bootstrap over pairs.
+
+    Both series are resampled at the same places, so that what slows both (a lower clock, a busy neighbour) cancels.
+    Blocks of n^(1/3) neighbours keep noise that lasts for several pairs from being counted as independent evidence.
+
+    Args:
+        fused_ms, classifier_ms: float64 (n,), milliseconds; entry i of both was timed in pair i.
+        confidence: of the interval, in (0, 1).
+        resamples: number of bootstrap resamples.
+        seed: of the resampling.
+
+    Raises:
+        InputError: the series differ in length, or are empty.
+    """
+    count = fused_ms.size
+    if count == 0 or count != classifier_ms.size:
+        raise InputError(
+            f"{count} samples of the fused graph and {classifier_ms.size} of the classifier; expected pairs"
+        )
+    block = max(1, round(count ** (1 / 3)))
+    random = np.random.default_rng(seed)
+    ratios = np.empty(resamples)
+    for start in range(0, resamples, _RESAMPLES_AT_ONCE):
+        some = min(_RESAMPLES_AT_ONCE, resamples - start)
+        chosen = _blocks(random, count, block, some)
+        ratios[start : start + some] = np.median(fused_ms[chosen], 1) / np.median(classifier_ms[chosen], 1)
+    tail = 100.0 * (1.0 - confidence) / 2.0
+    low, high = np.percentile(ratios, (tail, 100.0 - tail))
+    value = float(np.median(fused_ms) / np.median(classifier_ms))
+    return Ratio(value, float(low), float(high), confidence, resamples, block)
+
+
+def _blocks(random: np.random.Generator, count: int, block: int, resamples: int) -> NDArray[np.int64]:
+    """Indices int64 (resamples, count): runs of `block` neighbours from random places, wrapping at the end."""
+    starts = random.integers(0, count, (resamples, -(-count // block), 1))
+    indices = (starts + np.arange(block)).reshape(resamples, -1)[:, :count]
+    wrapped: NDArray[np.int64] = indices % count
+    return wrapped
+
+
+def judge(ratio: Ratio, pairs: int, *, margin: float, min_pairs: int, load: Load, threads: int) -> Verdict:
+    """Say whether the ratio stands, and what speaks against it.
+
+    Args:
+        ratio: with its interval.
+        pairs: number of pairs that were timed.
+        margin: largest half-width of the interval, as a share of the ratio.
+        min_pairs: fewest pairs that percentiles may rest on.
+        load: what the machine did meanwhile.
+        threads: that one run used.
+    """
+    reasons = []
+    if pairs < min_pairs:
+        reasons.append(f"{pairs} pairs were timed, at least {min_pairs} are needed: raise --seconds")
+    if not ratio.half_width <= margin:
+        reasons.append(
+            f"the interval of the ratio is ±{ratio.half_width:.1%}, wider than ±{margin:.1%}: "
+            "raise --seconds, or stop what else runs on this machine"
+        )
+    if load.others_cores is not None and load.others_cores + threads > load.cores + BUSY_TOLERANCE_CORES:
+        reasons.append(
+            f"other processes used {load.others_cores:.1f} of {load.cores} cores while {threads} "
+            f"{'thread was' if threads == 1 else 'threads were'} timed: stop them, or lower --threads"
+        )
+    return Verdict(not reasons, tuple(reasons))
