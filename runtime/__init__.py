@@ -1,1 +1,63 @@
-"""Run a fused graph: class, confidence and mask of an image in one forward pass. Needs numpy alone."""
+"""Use a fused graph without torch.
+
+    from whymask.runtime import load
+
+    explainer = load("fused.onnx")
+    result = explainer.explain("photo.jpg")
+    print(result.label, result.confidence, result.area)
+
+Everything that a user writes is one import from here. The names below are loaded on first use, so that importing this
+package costs no more than a few milliseconds.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from whymask.runtime.card import Card
+    from whymask.runtime.errors import (
+        ArtefactError,
+        BackendError,
+        InputError,
+        MissingExtra,
+        ParityError,
+        TrainingError,
+        WhymaskError,
+    )
+    from whymask.runtime.explainer import Explainer, load
+    from whymask.runtime.explanation import Explanation, Prediction
+
+__all__ = [
+    "ArtefactError",
+    "BackendError",
+    "Card",
+    "Explainer",
+    "Explanation",
+    "InputError",
+    "MissingExtra",
+    "ParityError",
+    "Prediction",
+    "TrainingError",
+    "WhymaskError",
+    "load",
+]
+
+_HOMES = {"Card": "card", "Explainer": "explainer", "load": "explainer", "Explanation": "explanation"} | {
+    "Prediction": "explanation"
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name on first use (PEP 562)."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"{__name__}.{_HOMES.get(name, 'errors')}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """The public names."""
+    return __all__

@@ -1,0 +1,234 @@
+"""What one pass says about one picture, worked out only when it is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from whymask.runtime import card as names
+from whymask.runtime import overlay as overlays
+from whymask.runtime.card import Card
+from whymask.runtime.errors import InputError
+from whymask.runtime.images import (
+    WHOLE,
+    Map,
+    Picture,
+    Window,
+    check_sizes,
+    place_map,
+    resize_map,
+    threshold_for_area,
+    window_of,
+)
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """One class and its probability."""
+
+    label: str
+    index: int
+    confidence: float
+
+
+class Explanation:
+    """A prediction and the mask that explains it.
+
+    Every array belongs to this object alone and may be written to, except `picture`: an array that the caller gave is
+    kept by reference, so overwriting it (a camera's frame buffer) changes what `explanation()` and `overlay()` show.
+
+    Args:
+        outputs: the graph's outputs for this picture, by name, without the batch dimension.
+        card: the graph's card.
+        picture: uint8, (height, width, 3), RGB, 0–255, as the caller gave it.
+        target: index of the class that was asked for, or None for the predicted one.
+        threshold: keeps pixels of at least this saliency, in [0, 1], instead of the card's threshold.
+        area: keeps this share of the graph's pixels, in (0, 1], instead of those above a threshold.
+    """
+
+    def __init__(
+        self,
+        outputs: Mapping[str, NDArray[Any]],
+        card: Card,
+        picture: Picture,
+        target: int | None = None,
+        threshold: float | None = None,
+        area: float | None = None,
+    ) -> None:
+        self.outputs, self.card, self.picture, self.target = outputs, card, picture, target
+        self._threshold, self._area = threshold, area
+
+    def __repr__(self) -> str:
+        """What and how much, in one line."""
+        return f"Explanation(label={self.label!r}, confidence={self.confidence:.3f}, area={self.area:.3f})"
+
+    @property
+    def logits(self) -> NDArray[np.float32]:
+        """The classifier's logits: float32, (C,)."""
+        return self.outputs[names.LOGITS]
+
+    @property
+    def saliency(self) -> Map:
+        """The explainer's probability at its own resolution: float32, (h, w), in [0, 1]."""
+        return self.outputs[names.SALIENCY]
+
+    @cached_property
+    def probabilities(self) -> NDArray[np.float32]:
+        """Softmax of the logits: float32, (C,), in [0, 1]."""
+        exponents = np.exp(self.logits.astype(np.float64) - self.logits.max())
+        shares: NDArray[np.float32] = (exponents / exponents.sum()).astype(np.float32)
+        return shares
+
+    @cached_property
+    def index(self) -> int:
+        """Index of the class that is explained: the one asked for, else the predicted one."""
+        return int(self.logits.argmax()) if self.target is None else self.target
+
+    @property
+    def label(self) -> str:
+        """Name of the class that is explained."""
+        return self.card.label(self.index)
+
+    @property
+    def confidence(self) -> float:
+        """Softmax probability of the class that is explained, in [0, 1]."""
+        return float(self.probabilities[self.index])
+
+    def top(self, k: int = 5) -> list[Prediction]:
+        """The likeliest classes, best first.
+
+        Args:
+            k: how many; fewer come back where there are fewer classes.
+        """
+        best = np.argsort(-self.probabilities, kind="stable")[: max(k, 0)]
+        return [Prediction(self.card.label(int(i)), int(i), float(self.probabilities[i])) for i in best]
+
+    @cached_property
+    def threshold(self) -> float:
+        """The saliency from which a pixel is kept, in [0, 1]."""
+        if self._area is not None:
+            return threshold_for_area(self._resized, self._area)
+        return self.card.threshold if self._threshold is None else self._threshold
+
+    @cached_property
+    def mask(self) -> NDArray[np.uint8]:
+        """1 where a pixel is kept: uint8, (H, W) of the graph, 0 or 1.
+
+        The graph's own output, unless a threshold or an area was asked for.
+        """
+        if not self._overridden:
+            return self.outputs[names.MASK]
+        return (self._resized >= self.threshold).astype(np.uint8)
+
+    @cached_property
+    def area(self) -> float:
+        """Share of the graph's pixels that are kept, in [0, 1]."""
+        return float(np.count_nonzero(self.mask) / self.mask.size)
+
+    def mask_at(self, height: int, width: int) -> NDArray[np.uint8]:
+        """The mask in the frame of the caller's picture, at any size.
+
+        The saliency is resized bilinearly and compared with the threshold at that size, so that edges are smooth at
+        every size. Under the resize rule `crop` the pixels that the graph never saw are 0.
+
+        Args:
+            height, width: size of the frame that shows the whole picture, in pixels.
+
+        Returns:
+            uint8, (height, width), 0 or 1.
+
+        Raises:
+            InputError: a size below one pixel.
+        """
+        check_sizes((height, width))
+        if self._window == WHOLE and (height, width) == self.mask.shape:
+            return self.mask
+        return (place_map(self.saliency, self._window, height, width) >= self.threshold).astype(np.uint8)
+
+    def saliency_at(self, height: int, width: int) -> Map:
+        """The saliency in the frame of the caller's picture, at any size: float32, (height, width), in [0, 1].
+
+        Args:
+            height, width: size of the frame that shows the whole picture, in pixels.
+
+        Raises:
+            InputError: a size below one pixel.
+        """
+        check_sizes((height, width))
+        return np.maximum(place_map(self.saliency, self._window, height, width), 0)
+
+    def explanation(self) -> Picture:
+        """The caller's picture where the mask is 1, the card's fill elsewhere: uint8, (height, width, 3), 0–255."""
+        fill = np.rint(self.card.fill).astype(np.uint8)
+        kept = self.mask_at(*self.picture.shape[:2]).astype(bool)
+        return np.where(kept[..., None], self.picture, fill)
+
+    def overlay(self, caption: str | None = None) -> Picture:
+        """The caller's picture with the mask's contour, the rest dimmed: uint8, (height, width, 3), RGB, 0–255.
+
+        Args:
+            caption: text for a strip at the lower edge, such as `summary()`; needs Pillow.
+
+        Raises:
+            MissingExtra: a caption was given and Pillow is not installed.
+        """
+        return overlays.draw(self.picture, self.mask_at(*self.picture.shape[:2]), caption)
+
+    def summary(self) -> str:
+        """Label, confidence and area in a few words."""
+        return f"{self.label}  {self.confidence:.0%}  area {self.area:.0%}"
+
+    @property
+    def kept(self) -> bool | None:
+        """Whether the class stays top-1 when only the mask's pixels are shown; None where the graph cannot tell.
+
+        A graph can tell when it was exported with `--certify`, at its own threshold.
+        """
+        logits = self._certificate(names.KEPT_LOGITS)
+        return None if logits is None else bool(logits.argmax() == self.index)
+
+    @property
+    def necessary(self) -> bool | None:
+        """Whether the class loses top-1 when the mask's pixels are hidden; None where the graph cannot tell."""
+        logits = self._certificate(names.DROPPED_LOGITS)
+        return None if logits is None else bool(logits.argmax() != self.index)
+
+    @property
+    def _overridden(self) -> bool:
+        return self._threshold is not None or self._area is not None
+
+    @cached_property
+    def _resized(self) -> Map:
+        return resize_map(self.saliency, self.card.input.height, self.card.input.width)
+
+    @cached_property
+    def _window(self) -> Window:
+        height, width = self.picture.shape[:2]
+        return window_of(height, width, self.card.input)
+
+    def _certificate(self, name: str) -> NDArray[np.float32] | None:
+        # The graph's second pass saw the mask at the card's threshold; it says nothing about another mask.
+        return None if self._overridden else self.outputs.get(name)
+
+
+def check_options(threshold: float | None, area: float | None) -> None:
+    """Refuse a threshold or an area that no mask can have.
+
+    Args:
+        threshold: in [0, 1], or None.
+        area: in (0, 1], or None.
+
+    Raises:
+        InputError: out of range, or both given.
+    """
+    if threshold is not None and area is not None:
+        raise InputError(f"threshold {threshold} and area {area} were both given; each sets the mask, so give one")
+    if threshold is not None and not 0.0 <= threshold <= 1.0:
+        raise InputError(f"threshold: got {threshold}, expected a number in [0, 1]")
+    if area is not None and not 0.0 < area <= 1.0:
+        raise InputError(f"area: got {area}, expected a share of the pixels in (0, 1]; 0.1 keeps 10 %")

@@ -1,0 +1,228 @@
+"""ONNX Runtime as a backend: the provider is chosen and stated, or asked for, and never silently another."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from numpy.typing import NDArray
+
+from whymask.runtime.backends import Arrays, TensorInfo
+from whymask.runtime.card import METADATA_KEY, Card
+from whymask.runtime.cuda import cuda_driver
+from whymask.runtime.errors import ArtefactError, BackendError, InputError, MissingExtra
+
+CPU = "CPUExecutionProvider"
+CUDA = "CUDAExecutionProvider"
+TENSORRT = "TensorrtExecutionProvider"
+SHORT_NAMES = {"cpu": CPU, "cuda": CUDA, "tensorrt": TENSORRT}
+"""What a user may say instead of ONNX Runtime's own names."""
+PREFERRED = (CUDA, CPU)
+"""Order of choice. TensorRT's provider builds an engine for minutes at the first run, so it must be asked for."""
+HELPERS = {CPU: (), CUDA: (CPU,), TENSORRT: (CUDA, CPU)}
+"""Providers that may take the operators which the first one lacks."""
+DTYPES = {"float": "float32", "double": "float64"}
+"""ONNX Runtime's names of types where they are not numpy's."""
+ERRORS_ONLY = 3
+
+
+class OrtBackend:
+    """A graph in ONNX Runtime. `run` may be called from several threads at once, as ONNX Runtime's sessions allow.
+
+    Args:
+        path: the ONNX file.
+        provider: `cpu`, `cuda`, `tensorrt` or ONNX Runtime's own name of a provider; None takes CUDA where it really
+            loads, else the CPU.
+        threads: threads inside one operator on the CPU; None leaves it to ONNX Runtime (one a physical core).
+
+    Raises:
+        MissingExtra: onnxruntime is not installed.
+        BackendError: the provider that was asked for does not load.
+        ArtefactError: no such file, or not a graph that ONNX Runtime can run.
+    """
+
+    def __init__(self, path: str | Path, provider: str | None = None, threads: int | None = None) -> None:
+        self._path = Path(path)
+        if not self._path.is_file():
+            raise ArtefactError(f"{self._path}: no such file, expected an ONNX graph made by whymask export")
+        ort = import_onnxruntime("run an ONNX graph")
+        options = _options(ort, threads)
+        if provider is None:
+            self._session = _best_session(ort, self._path, options)
+        else:
+            self._session = _asked_session(ort, self._path, options, _full_name(ort, provider))
+        self._provider: str = self._session.get_providers()[0]
+        self._inputs = {node.name: _tensor_info(node) for node in self._session.get_inputs()}
+        self._outputs = {node.name: _tensor_info(node) for node in self._session.get_outputs()}
+        self._metadata: dict[str, str] = dict(self._session.get_modelmeta().custom_metadata_map)
+        self._card: Card | None = None
+
+    @property
+    def provider(self) -> str:
+        """ONNX Runtime's name of the provider that the session really has."""
+        return self._provider
+
+    @property
+    def inputs(self) -> Mapping[str, TensorInfo]:
+        """Inputs by name."""
+        return self._inputs
+
+    @property
+    def outputs(self) -> Mapping[str, TensorInfo]:
+        """Outputs by name."""
+        return self._outputs
+
+    @property
+    def card(self) -> Card:
+        """The card in the file's metadata.
+
+        Raises:
+            ArtefactError: there is none, it is broken, or its schema is newer than this version reads.
+        """
+        if self._card is None:
+            text = self._metadata.get(METADATA_KEY)
+            if text is None:
+                raise ArtefactError(
+                    f"{self._path}: no card in the graph (metadata key {METADATA_KEY!r}), so it was not made by "
+                    "whymask export; make one with: whymask export RUN -o FILE.onnx"
+                )
+            try:
+                self._card = Card.from_json(text)
+            except (ArtefactError, TypeError) as error:
+                raise ArtefactError(f"{self._path}: {error}") from error
+        return self._card
+
+    def run(self, feeds: Mapping[str, NDArray[Any]], outputs: Sequence[str] | None = None) -> Arrays:
+        """Run once; the returned arrays belong to the caller.
+
+        Args:
+            feeds: every input by name.
+            outputs: names of the outputs wanted, or None for all.
+
+        Raises:
+            BackendError: the provider fails, or the backend is closed.
+        """
+        session = self._session
+        if session is None:
+            raise BackendError(f"{self._path}: the graph was closed; load it again")
+        wanted = list(self._outputs if outputs is None else outputs)
+        try:
+            return dict(zip(wanted, session.run(wanted, feeds), strict=True))
+        # onnxruntime's exceptions have no public base class.
+        except Exception as error:
+            raise BackendError(f"{self._path}: {self._provider} failed: {_first_line(error)}") from error
+
+    def close(self) -> None:
+        """Let go of the session; closing twice does nothing."""
+        self._session = None
+
+    def __enter__(self) -> OrtBackend:
+        """The backend itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close it, also when the body raised."""
+        self.close()
+
+
+def import_onnxruntime(purpose: str) -> Any:
+    """The onnxruntime module.
+
+    Args:
+        purpose: what it is needed for, as the end of "… is needed to".
+
+    Raises:
+        MissingExtra: it is not installed.
+        BackendError: it is installed and broken.
+    """
+    try:
+        import onnxruntime as ort
+    except ModuleNotFoundError as error:
+        if error.name != "onnxruntime":
+            raise BackendError(f"onnxruntime is installed and lacks {error.name}; install it again") from error
+        raise MissingExtra("onnxruntime", "ort", purpose) from None
+    except ImportError as error:
+        raise BackendError(f"onnxruntime is installed and does not load: {_first_line(error)}") from error
+    if not hasattr(ort, "InferenceSession"):
+        raise BackendError(
+            "onnxruntime is installed and has no InferenceSession, as after removing one of onnxruntime and "
+            "onnxruntime-gpu where both were installed; uninstall both, then install one"
+        )
+    return ort
+
+
+def _options(ort: Any, threads: int | None) -> Any:
+    options = ort.SessionOptions()
+    options.log_severity_level = ERRORS_ONLY
+    if threads is not None:
+        if threads < 1:
+            raise InputError(f"threads: got {threads}, expected a whole number of at least 1, or None")
+        options.intra_op_num_threads = threads
+    return options
+
+
+def _full_name(ort: Any, provider: str) -> str:
+    name = SHORT_NAMES.get(provider.lower(), provider)
+    listed = ort.get_available_providers()
+    if name in listed:
+        return name
+    remedy = '; uninstall onnxruntime, then: pip install "whymask[ort-gpu]"' if name in (CUDA, TENSORRT) else ""
+    raise BackendError(
+        f"provider {provider!r} was asked for, and onnxruntime {ort.__version__} has {', '.join(listed)}{remedy}"
+    )
+
+
+def _best_session(ort: Any, path: Path, options: Any) -> Any:
+    listed = ort.get_available_providers()
+    # onnxruntime-gpu lists CUDA on every machine and writes errors to the terminal when it cannot load: ask the driver.
+    if CUDA in listed and cuda_driver().devices:
+        try:
+            return _verified_session(ort, path, options, CUDA)
+        except BackendError:
+            options = _options(ort, options.intra_op_num_threads or None)
+    return _cpu_session(ort, path, options)
+
+
+def _asked_session(ort: Any, path: Path, options: Any, provider: str) -> Any:
+    if provider == CPU:
+        return _cpu_session(ort, path, options)
+    return _verified_session(ort, path, options, provider)
+
+
+def _cpu_session(ort: Any, path: Path, options: Any) -> Any:
+    try:
+        return ort.InferenceSession(str(path), options, providers=[CPU], enable_fallback=0)
+    # onnxruntime's exceptions have no public base class.
+    except Exception as error:
+        raise ArtefactError(
+            f"{path}: onnxruntime {ort.__version__} cannot load this graph: {_first_line(error)}"
+        ) from error
+
+
+def _verified_session(ort: Any, path: Path, options: Any, provider: str) -> Any:
+    """A session on this provider, and on no other in its place."""
+    helpers = [name for name in HELPERS.get(provider, (CPU,)) if name in ort.get_available_providers()]
+    reason = "onnxruntime took another in its place; its own message is above"
+    try:
+        session = ort.InferenceSession(str(path), options, providers=[provider, *helpers], enable_fallback=0)
+        if session.get_providers()[0] == provider:
+            return session
+    # onnxruntime's exceptions have no public base class.
+    except Exception as error:
+        reason = _first_line(error)
+    raise BackendError(
+        f"{path}: {provider} does not load: {reason}; run whymask doctor to see what does, or ask for provider 'cpu'"
+    )
+
+
+def _tensor_info(node: Any) -> TensorInfo:
+    dtype = node.type.removeprefix("tensor(").removesuffix(")")
+    return TensorInfo(node.name, DTYPES.get(dtype, dtype), tuple(node.shape))
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
