@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from whymask.runtime.errors import ArtefactError
-from whymask.runtime.records import dataclass_from_record
+from whymask.runtime.from_json import dataclass_from_record
 
 SCHEMA_VERSION = 1
 METADATA_KEY = "whymask"

@@ -8,122 +8,107 @@ from __future__ import annotations
 import dataclasses
 import json
 from dataclasses import dataclass
+from typing import Any
 
 from whymask.runtime.card import RESIZE_RULES
 from whymask.runtime.errors import ArtefactError, InputError
-from whymask.runtime.records import dataclass_from_record
-from whymask.train.explainers import ExplainerConfig
+from whymask.runtime.from_json import dataclass_from_record
 
+EXPLAINERS = ("tapped", "autoencoder")
+AUTOENCODER_SIZES = ("small", "medium", "large")
 MODES = ("constraint", "area", "weighted")
 
 
 @dataclass(frozen=True)
-class TrainConfig:
-    """How to train an explainer.
+class ExplainerConfig:
+    """Which explainer to build.
 
     Attributes:
-        model: `torchvision:NAME`, `timm:NAME` or `FILE.py:FACTORY`.
-        data: folders or files of images; labels are not needed.
-        weights, labels: files for the model, see `whymask.train.model_spec.load_classifier`.
-        size: input (height, width) in pixels; the model's own when None.
-        mean, std: normalisation of RGB in [0, 1]; the model's own when None.
-        resize: `squash` or `crop`. Squashing lets the mask speak of the whole picture.
-        taps: names of the modules to tap; automatic when None.
-        licence: of the classifier and of what is made from it, for the card.
-
-        explainer: `tapped` or `autoencoder`.
-        channels: width of the tapped decoder. 32 costs about 2 % of a ResNet-18.
-        autoencoder_size: `small`, `medium` or `large`.
-
-        steps: optimiser steps.
-        batch_size: images a step, over all processes.
-        learning_rate: peak, after a warm-up of 3 % of the steps, then cosine to zero.
-        weight_decay: of AdamW.
-        seed: of everything random. A step's randomness depends on (seed, step, process) alone, which is what lets
-            a resumed run equal an unbroken one.
-
-        mode: `constraint` learns each image's area as the least that keeps the decision; `area` holds every mask at
-            `target_area`; `weighted` trades area against the rest with the fixed weight `area`.
-        retention: share of training images whose decision the hard mask has to keep (mode constraint).
-        target_area: share of pixels in (0, 1) (mode area).
-        level_from: share of the steps after which images' own areas are learned beside random ones. Ranking first: a level
-            over a map that does not rank yet drifts to the full mask.
-        hard_from: share of the steps after which hard masks are mixed in. Hard masks from the first step stay below CAM.
-        hard_share: share of hard masks at the last step, reached linearly.
-        min_area, max_area: range of the random areas, log-uniform.
-
-        kl, ce, activation: weights of keeping f's distribution, its decision, its tapped activations.
-        area, binarisation, tv: weights of the priors. `area` is of the learned areas; `tv` of the standardised map.
-        necessity: weight of losing the class without the mask's pixels; costs a second pass of the classifier.
-        robustness: share of draws whose dropped pixels are a random background instead of the fill.
-
-        holdout: share of images kept out of training for validation and calibration.
-        max_holdout: their largest number.
-        alpha, delta: retention ≥ 1 − alpha with confidence 1 − delta is asked of the threshold.
-        evaluate_every: steps between validations; 0 means only at the end.
-        patience: validations without a better one before an early stop; 0 means none. A cosine schedule is best run out.
-        max_minutes: stop after this time; 0 means none.
-        cache_gigabytes: decoded images are kept in memory up to this size, else decoded anew each time.
-        workers: processes that decode when images are not cached.
-        log_every: steps between rows of metrics.csv and checkpoints' refreshes.
-
-        accelerator, devices, strategy, precision: of Lightning Fabric.
+        kind: `tapped` (a decoder on the classifier's activations) or `autoencoder` (from the pixels).
+        channels: of the tapped decoder.
+        size: of the autoencoder, `small`, `medium` or `large`.
     """
 
-    model: str
-    data: tuple[str, ...]
-    weights: str | None = None
-    labels: str | None = None
-    size: tuple[int, int] | None = None
-    mean: tuple[float, float, float] | None = None
-    std: tuple[float, float, float] | None = None
-    resize: str = "squash"
-    taps: tuple[str, ...] | None = None
-    licence: str = "unstated"
-
-    explainer: str = "tapped"
+    kind: str = "tapped"
     channels: int = 32
-    autoencoder_size: str = "small"
+    size: str = "small"
 
-    steps: int = 2000
-    batch_size: int = 24
-    learning_rate: float = 1.5e-3
-    weight_decay: float = 1e-2
-    seed: int = 0
+    def __post_init__(self) -> None:
+        """Refuse unknown families and sizes."""
+        _check_choice("explainer", self.kind, EXPLAINERS)
+        _check_choice("autoencoder_size", self.size, AUTOENCODER_SIZES)
+        if not 4 <= self.channels <= 512:
+            raise InputError(f"channels is {self.channels}, expected 4 to 512")
 
-    mode: str = "constraint"
-    retention: float = 0.95
-    target_area: float = 0.2
-    level_from: float = 0.5
-    hard_from: float = 0.3
-    hard_share: float = 0.8
-    min_area: float = 0.05
-    max_area: float = 0.7
 
-    kl: float = 1.0
-    ce: float = 0.5
-    activation: float = 0.5
-    area: float = 1.0
-    binarisation: float = 0.1
-    tv: float = 10.0
-    necessity: float = 0.0
-    robustness: float = 0.5
+def _option(default: Any, help: str) -> Any:
+    """A field with its description, which is also its help on the command line."""
+    return dataclasses.field(default=default, metadata={"help": help})
 
-    holdout: float = 0.1
-    max_holdout: int = 400
-    alpha: float = 0.1
-    delta: float = 0.05
-    evaluate_every: int = 500
-    patience: int = 0
-    max_minutes: float = 0.0
-    cache_gigabytes: float = 4.0
-    workers: int = 2
-    log_every: int = 50
 
-    accelerator: str = "auto"
-    devices: int = 1
-    strategy: str = "auto"
-    precision: str = "32-true"
+@dataclass(frozen=True)
+class TrainConfig:
+    """How to train an explainer; each field's `help` says meaning, unit, range and why its default."""
+
+    model: str = dataclasses.field(metadata={"help": "torchvision:NAME, timm:NAME or FILE.py:FACTORY."})
+    data: tuple[str, ...] = dataclasses.field(metadata={"help": "Folder of images, any tree; labels are not needed."})
+    weights: str | None = _option(None, "Weights: a .safetensors or .pth file, or 'random'. Default: pretrained ones.")
+    labels: str | None = _option(None, "Class names: a text file, one a line, or JSON.")
+    size: tuple[int, int] | None = _option(None, "Input height and width in pixels. Default: the model's own.")
+    mean: tuple[float, float, float] | None = _option(None, "Mean of RGB in [0, 1]. Default: the model's own.")
+    std: tuple[float, float, float] | None = _option(None, "Deviation of RGB in [0, 1]. Default: the model's own.")
+    resize: str = _option("squash", "squash shows the graph the whole picture; crop its centre.")
+    taps: tuple[str, ...] | None = _option(None, "Module to read, finest first; repeatable. Default: chosen.")
+    licence: str = _option("unstated", "Licence of classifier and explainer together, for the card.")
+
+    explainer: str = _option("tapped", "tapped reads the classifier's activations; autoencoder reads pixels.")
+    channels: int = _option(32, "Width of the tapped decoder, 4 to 512.")
+    autoencoder_size: str = _option("small", "small, medium or large: about 0.1, 0.3 or 1.5 million parameters.")
+
+    steps: int = _option(2000, "Optimiser steps.")
+    batch_size: int = _option(24, "Images a step, over all processes.")
+    learning_rate: float = _option(1.5e-3, "Peak, after a warm-up of 3 % of the steps, then a cosine to zero.")
+    weight_decay: float = _option(1e-2, "Of AdamW.")
+    seed: int = _option(0, "Of everything random. A step's draws depend on seed, step and process alone.")
+
+    mode: str = _option(
+        "constraint",
+        "constraint: the least area that keeps the decision. area: every mask at --target-area. weighted: fixed weights.",
+    )
+    retention: float = _option(0.95, "Share of decisions that the hard masks have to keep (mode constraint).")
+    target_area: float = _option(0.2, "Share of pixels kept (mode area).")
+    level_from: float = _option(
+        0.5, "Share of the steps after which images' own areas are learned. Earlier, the map does not rank yet."
+    )
+    hard_from: float = _option(0.3, "Share of the steps after which hard masks are mixed in.")
+    hard_share: float = _option(0.8, "Share of hard masks at the last step, reached linearly.")
+    min_area: float = _option(0.05, "Smallest random area; areas are drawn log-uniformly.")
+    max_area: float = _option(0.7, "Largest random area.")
+
+    kl: float = _option(1.0, "Weight of KL(f(x) ‖ f(e)).")
+    ce: float = _option(0.5, "Weight of the cross-entropy of f(e) to the explained class.")
+    activation: float = _option(0.5, "Weight of matching the tapped activations.")
+    area: float = _option(1.0, "Weight of the learned areas.")
+    binarisation: float = _option(0.1, "Weight of p (1 − p).")
+    tv: float = _option(10.0, "Weight of the standardised map's total variation.")
+    necessity: float = _option(0.0, "Weight of losing the class without the mask's pixels. Costs one more pass.")
+    robustness: float = _option(0.5, "Share of draws that fill dropped pixels with a random background.")
+
+    holdout: float = _option(0.1, "Share of images kept out of training, to validate and calibrate.")
+    max_holdout: int = _option(400, "Their largest number.")
+    alpha: float = _option(0.1, "The threshold promises to keep at least 1 − alpha of the decisions …")
+    delta: float = _option(0.05, "… with confidence 1 − delta.")
+    evaluate_every: int = _option(500, "Steps between validations; 0: only at the end.")
+    patience: int = _option(0, "Validations without a better one before an early stop; 0: none.")
+    max_minutes: float = _option(0.0, "Stop after this time, calibrate and finish; 0: no limit.")
+    cache_gigabytes: float = _option(4.0, "Decoded images stay in memory up to this size.")
+    workers: int = _option(2, "Threads that decode images.")
+    log_every: int = _option(50, "Steps between rows of metrics.csv, and between checkpoints.")
+
+    accelerator: str = _option("auto", "Of Lightning Fabric: cpu, cuda, mps, auto.")
+    devices: int = _option(1, "Processes, one a device.")
+    strategy: str = _option("auto", "Of Lightning Fabric: ddp, ddp_spawn, auto.")
+    precision: str = _option("32-true", "Of Lightning Fabric: 32-true, bf16-mixed, 16-mixed.")
 
     def __post_init__(self) -> None:
         """Refuse values out of range, naming the field, the value and the range."""

@@ -8,15 +8,13 @@ number an image. Letters: B batch, C classes, h w the saliency's size.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from whymask.runtime.errors import InputError
 from whymask.train.cam import class_evidence
 from whymask.train.classifier import FrozenClassifier
+from whymask.train.config import ExplainerConfig
 from whymask.train.masks import standardise
 
 TEMPERATURE = 0.5
@@ -30,30 +28,6 @@ ROW_WIDTH = 64
 
 AUTOENCODER_WIDTHS = {"small": (16, 32, 64, 96), "medium": (32, 64, 128, 192), "large": (64, 128, 256, 448)}
 """Channels at strides 2, 4, 8, 16: about 0.2, 0.7 and 3.5 million parameters."""
-
-
-@dataclass(frozen=True)
-class ExplainerConfig:
-    """Which explainer to build.
-
-    Attributes:
-        kind: `tapped` (a decoder on the classifier's activations) or `autoencoder` (from the pixels).
-        channels: of the tapped decoder.
-        size: of the autoencoder, `small`, `medium` or `large`.
-    """
-
-    kind: str = "tapped"
-    channels: int = 32
-    size: str = "small"
-
-    def __post_init__(self) -> None:
-        """Refuse unknown families and sizes."""
-        if self.kind not in ("tapped", "autoencoder"):
-            raise InputError(f"explainer is {self.kind!r}, expected tapped or autoencoder")
-        if self.size not in AUTOENCODER_WIDTHS:
-            raise InputError(f"explainer size is {self.size!r}, expected one of {', '.join(AUTOENCODER_WIDTHS)}")
-        if not 4 <= self.channels <= 512:
-            raise InputError(f"explainer channels is {self.channels}, expected 4 to 512")
 
 
 class Explainer(nn.Module):

@@ -1,0 +1,66 @@
+"""What dropped pixels become: the fill that is deployed, and the random backgrounds a robust mask has to stand.
+
+Every background is float32 (B, 3, H, W) in the classifier's normalised space. B batch, H W input size.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+BLUR_CELLS = 20
+"""A blurred background keeps about this many cells a side: no class of ImageNet is recognised from it alone."""
+
+NOISE_DEVIATION = 0.3
+"""Deviation of pixel noise around a random colour, in normalised units. Stronger noise from the start stalls training."""
+
+KINDS = ("blur", "other_blur", "colour", "other_image")
+
+
+def masked(x: Tensor, mask: Tensor, background: Tensor) -> Tensor:
+    """m ⊙ x + (1 − m) ⊙ background, with mask (B, 1, H, W)."""
+    return background + mask * (x - background)
+
+
+def fill_background(x: Tensor, fill: Tensor) -> Tensor:
+    """The deployed fill, normalised (1, 3, 1, 1), at the size of x."""
+    return fill.expand_as(x)
+
+
+def blur(x: Tensor) -> Tensor:
+    """x averaged over cells and interpolated back: cheap, and without a class's detail."""
+    cell = max(1, x.shape[-1] // BLUR_CELLS)
+    small = F.avg_pool2d(x, cell, cell, ceil_mode=True)
+    smooth = F.avg_pool2d(small, 3, 1, 1, count_include_pad=False)
+    return F.interpolate(smooth, size=x.shape[-2:], mode="bilinear", align_corners=False)
+
+
+def random_background(x: Tensor, fill: Tensor, robustness: float, generator: torch.Generator) -> Tensor:
+    """For each image the fill, or with probability `robustness` one of KINDS, drawn evenly.
+
+    Args:
+        x: normalised images, float32 (B, 3, H, W).
+        fill: normalised, float32 (1, 3, 1, 1).
+        robustness: in [0, 1].
+        generator: of all randomness, on the CPU.
+    """
+    count = len(x)
+    random = torch.rand(count, generator=generator) < robustness
+    kind = torch.where(random, torch.randint(len(KINDS), (count,), generator=generator), -1)
+    background = fill_background(x, fill).clone()
+    blurred = blur(x) if bool(((kind == 0) | (kind == 1)).any()) else x
+    sources = (blurred, blurred.roll(1, 0), None, x.roll(1, 0))
+    for index in range(len(KINDS)):
+        chosen = (kind == index).nonzero()[:, 0].to(x.device)
+        if not len(chosen):
+            continue
+        source = sources[index]
+        background[chosen] = _colour_noise(x[chosen], generator) if source is None else source[chosen]
+    return background
+
+
+def _colour_noise(like: Tensor, generator: torch.Generator) -> Tensor:
+    colour = torch.randn(len(like), 3, 1, 1, generator=generator)
+    noise = NOISE_DEVIATION * torch.randn(like.shape, generator=generator)
+    return (colour + noise).to(like.device)

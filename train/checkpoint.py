@@ -1,0 +1,87 @@
+"""Checkpoints: everything a run needs to go on as if it had not stopped."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from whymask.runtime.errors import ArtefactError, InputError
+from whymask.runtime.files import write_atomically
+from whymask.train.config import TrainConfig
+from whymask.train.objective import Multiplier
+
+FREE_TO_CHANGE = frozenset({"max_minutes", "patience", "workers", "cache_gigabytes", "accelerator", "strategy", "licence"})
+"""Options that may differ when a run is resumed; any other would make it another run."""
+
+
+@dataclass
+class Progress:
+    """Where a run is, beside the weights.
+
+    Attributes:
+        step: steps done.
+        multiplier: of the constraint.
+        best: best held-out figure so far, and validations since.
+        rows: of metrics.csv.
+    """
+
+    step: int = 0
+    multiplier: Multiplier = field(default_factory=Multiplier)
+    best: float = -1.0
+    since_best: int = 0
+    rows: list[dict[str, float]] = field(default_factory=list)
+
+
+def save_checkpoint(
+    path: Path, config: TrainConfig, progress: Progress, explainer: dict[str, Any], optimizer: dict[str, Any]
+) -> None:
+    """Write a checkpoint whole or not at all."""
+    buffer = io.BytesIO()
+    record = {
+        "config": config.to_json(),
+        "step": progress.step,
+        "multiplier": dataclasses.asdict(progress.multiplier),
+        "best": progress.best,
+        "since_best": progress.since_best,
+        "rows": progress.rows,
+        "explainer": explainer,
+        "optimizer": optimizer,
+    }
+    torch.save(record, buffer)
+    write_atomically(path, buffer.getvalue())
+
+
+def load_checkpoint(path: Path, config: TrainConfig) -> tuple[Progress, dict[str, Any], dict[str, Any]]:
+    """Read a checkpoint of the same run.
+
+    Returns:
+        progress, the explainer's state and the optimiser's state.
+
+    Raises:
+        ArtefactError: the file is damaged.
+        InputError: it belongs to another configuration.
+    """
+    try:
+        record = torch.load(path, map_location="cpu", weights_only=True)
+        saved = TrainConfig.from_json(record["config"])
+        multiplier = Multiplier(**record["multiplier"])
+        progress = Progress(record["step"], multiplier, record["best"], record["since_best"], record["rows"])
+    except (OSError, RuntimeError, KeyError, TypeError, ValueError, EOFError) as error:
+        raise ArtefactError(f"checkpoint {path} cannot be read ({error}); train again without --resume") from None
+    _refuse_changes(saved, config)
+    return progress, record["explainer"], record["optimizer"]
+
+
+def _refuse_changes(saved: TrainConfig, config: TrainConfig) -> None:
+    for option in dataclasses.fields(TrainConfig):
+        before, now = getattr(saved, option.name), getattr(config, option.name)
+        if before != now and option.name not in FREE_TO_CHANGE:
+            raise InputError(
+                f"--resume: {option.name} was {before!r} when this run began and is {now!r} now; "
+                "give the same value, or train into another folder"
+            )

@@ -1,0 +1,116 @@
+"""`whymask train`: the command line of training. Light to import: torch comes when the command runs."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, Optional, get_type_hints
+
+import typer
+
+from whymask.runtime.errors import InputError, MissingExtra
+from whymask.train.config import TrainConfig
+
+EXAMPLE = """Train an explainer for a frozen classifier and write a run directory.
+
+Example: whymask train timm:resnet18 --weights resnet18.safetensors --data photos -o runs/resnet18
+"""
+
+
+def run_training(model: str, out: Path, resume: bool, options: dict[str, Any]) -> None:
+    """Build the configuration from the options, train, and say what came out."""
+    from whymask.train.fit import train as fit
+
+    run = fit(TrainConfig(model=model, **options), out, resume=resume)
+    guarantee, card = run.card.guarantee, run.card
+    typer.echo(
+        f"{out}: {card.explainer.kind} explainer, {card.explainer.parameters:,} parameters, seed {card.seed}, "
+        f"{card.training['steps']} steps ({card.training['stopped']}), {card.training['images']} images, "
+        f"{card.training['unreadable_images']} unreadable"
+    )
+    if guarantee is not None:
+        verdict = "met" if guarantee.met else f"NOT met: only {guarantee.lower_bound:.1%} can be promised"
+        typer.echo(
+            f"threshold {card.threshold:.3f}: keeps {guarantee.retention:.1%} of {guarantee.n} held-out decisions "
+            f"with {guarantee.mean_area:.1%} of the pixels; "
+            f"retention ≥ {1 - guarantee.alpha:.0%} at confidence {1 - guarantee.delta:.0%}: {verdict}"
+        )
+    typer.echo(f"next: whymask export {out} -o {out / 'fused.onnx'}")
+
+
+def parse_size(text: str | None) -> tuple[int, int] | None:
+    """`224` or `192x256` (height x width) → (height, width)."""
+    if text is None:
+        return None
+    sides = text.lower().split("x")
+    if len(sides) > 2 or not all(side.isdigit() and int(side) > 0 for side in sides):
+        raise InputError(f"--size is {text!r}, expected one number like 224, or HEIGHTxWIDTH like 192x256")
+    return int(sides[0]), int(sides[-1])
+
+
+def parse_triple(text: str | None) -> tuple[float, float, float] | None:
+    """`0.5,0.5,0.5` → three numbers."""
+    if text is None:
+        return None
+    try:
+        red, green, blue = (float(part) for part in text.split(","))
+    except ValueError:
+        raise InputError(f"{text!r}: expected three numbers like 0.485,0.456,0.406") from None
+    return red, green, blue
+
+
+PARSERS: dict[str, Callable[[Any], Any]] = {
+    "size": parse_size,
+    "mean": parse_triple,
+    "std": parse_triple,
+    "taps": lambda names: tuple(names) if names else None,
+    "data": tuple,
+}
+"""How options whose command-line form is not their type become fields."""
+
+
+def option_of(field: dataclasses.Field[Any]) -> inspect.Parameter:
+    """The command-line option that mirrors a field of `TrainConfig`."""
+    many = {"data": list[str], "taps": Optional[list[str]]}
+    kind: Any = many.get(field.name) or get_type_hints(TrainConfig)[field.name]
+    if field.name in ("size", "mean", "std"):
+        kind = Optional[str]
+    required = field.default is dataclasses.MISSING
+    return inspect.Parameter(
+        field.name,
+        inspect.Parameter.KEYWORD_ONLY,
+        default=inspect.Parameter.empty if required else field.default,
+        annotation=Annotated[kind, typer.Option(f"--{field.name.replace('_', '-')}", help=field.metadata["help"])],
+    )
+
+
+def train(model: str, out: Path, resume: bool, **options: Any) -> None:
+    """See EXAMPLE; the options are those of `TrainConfig`."""
+    parsed = {name: PARSERS.get(name, lambda value: value)(value) for name, value in options.items()}
+    try:
+        run_training(model, out, resume, parsed)
+    except ModuleNotFoundError as error:
+        raise MissingExtra(str(error.name), "train", "train") from None
+
+
+def _mirror() -> inspect.Signature:
+    """MODEL, -o and --resume, then one option a field of `TrainConfig`."""
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    fields = {field.name: field for field in dataclasses.fields(TrainConfig)}
+    model: Any = Annotated[str, typer.Argument(metavar="MODEL", help=fields.pop("model").metadata["help"])]
+    out: Any = Annotated[Path, typer.Option("-o", "--out", help="Run directory to write.")]
+    resume: Any = Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint in the run directory.")]
+    own = [
+        inspect.Parameter("model", keyword, annotation=model),
+        inspect.Parameter("out", keyword, annotation=out),
+        inspect.Parameter("resume", keyword, default=False, annotation=resume),
+    ]
+    return inspect.Signature(own + [option_of(field) for field in fields.values()])
+
+
+# Typer reads a function's signature; mirroring the dataclass keeps options and fields the same by construction.
+train.__signature__ = _mirror()  # type: ignore[attr-defined]
+train.__annotations__ = {name: p.annotation for name, p in train.__signature__.parameters.items()}  # type: ignore[attr-defined]
+train.__doc__ = EXAMPLE

@@ -1,0 +1,182 @@
+"""Images from folders: found, decoded once, cut into batches by step number.
+
+Letters: N images, B batch, H W size in pixels.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from whymask.runtime import images
+from whymask.runtime.card import InputCard
+from whymask.runtime.errors import InputError
+
+CROP_MARGIN = 1.15
+"""Training images are kept this much larger than the input, so that crops are cut rather than enlarged."""
+
+SMALLEST_CROP = 0.6
+"""Side of the smallest training crop, as a share of the picture."""
+
+
+def find_images(roots: Sequence[str | Path]) -> list[Path]:
+    """Every image file below the given folders (or the files themselves), sorted, each once.
+
+    Raises:
+        InputError: a root does not exist, or there is no image.
+    """
+    found: set[Path] = set()
+    for root in map(Path, roots):
+        if not root.exists():
+            raise InputError(f"data {root} does not exist; expected a folder of images or an image file")
+        found.update([root] if root.is_file() else images.find_images(root))
+    if not found:
+        raise InputError(f"no images below {', '.join(map(str, roots))}; expected files ending in {', '.join(images.SUFFIXES)}")
+    return sorted(found)
+
+
+@dataclass(frozen=True)
+class Split:
+    """Paths for training, and held-out paths for validation and calibration."""
+
+    train: list[Path]
+    held_out: list[Path]
+
+
+def split_images(paths: Sequence[Path], holdout: float, max_holdout: int, seed: int) -> Split:
+    """Hold out a seeded random share, at least one image on each side.
+
+    Raises:
+        InputError: fewer than two images.
+    """
+    if len(paths) < 2:
+        raise InputError(f"{len(paths)} readable image; at least 2 are needed, one to train on and one to calibrate on")
+    order = np.random.default_rng(seed).permutation(len(paths))
+    count = min(max(1, round(holdout * len(paths))), max_holdout, len(paths) - 1)
+    held = set(order[:count].tolist())
+    return Split(
+        [p for i, p in enumerate(paths) if i not in held], [p for i, p in enumerate(paths) if i in held]
+    )
+
+
+class ImageStore:
+    """Images of one size as uint8 tensors, cached in memory where they fit.
+
+    Args:
+        paths: image files.
+        card: size and resize rule.
+        cache_bytes: decoded images are kept up to this total.
+        on_image: called once an image while the cache is filled.
+
+    Attributes:
+        unreadable: files that could not be decoded, with the reason; they are left out.
+
+    Raises:
+        InputError: no file could be decoded.
+    """
+
+    def __init__(
+        self,
+        paths: Sequence[Path],
+        card: InputCard,
+        cache_bytes: float = math.inf,
+        workers: int = 2,
+        on_image: Callable[[], None] | None = None,
+    ) -> None:
+        self.card, self.workers = card, max(1, workers)
+        self.cached = len(paths) * card.height * card.width * 3 <= cache_bytes
+        self.unreadable: dict[Path, str] = {}
+        self.paths: list[Path] = []
+        pixels: list[np.ndarray] = []
+        with ThreadPoolExecutor(self.workers) as pool:
+            for path, image in zip(paths, pool.map(self._try_decode, paths), strict=True):
+                if on_image:
+                    on_image()
+                if image is None:
+                    continue
+                self.paths.append(path)
+                if self.cached:
+                    pixels.append(image)
+        if not self.paths:
+            first = next(iter(self.unreadable.items()), None)
+            raise InputError(f"none of {len(paths)} image files could be decoded; the first: {first}")
+        self._pixels = torch.from_numpy(np.stack(pixels)) if self.cached else None
+
+    def _try_decode(self, path: Path) -> np.ndarray | None:
+        try:
+            return images.fit(path, self.card)
+        except (InputError, OSError) as error:
+            self.unreadable[path] = str(error).splitlines()[0]
+            return None
+
+    def __len__(self) -> int:
+        """Number of readable images."""
+        return len(self.paths)
+
+    def __getitem__(self, indices: Tensor) -> Tensor:
+        """int64 (B,) → uint8 (B, 3, H, W)."""
+        if self._pixels is not None:
+            return self._pixels[indices].permute(0, 3, 1, 2)
+        with ThreadPoolExecutor(self.workers) as pool:
+            decoded = list(pool.map(lambda i: images.fit(self.paths[i], self.card), indices.tolist()))
+        return torch.from_numpy(np.stack(decoded)).permute(0, 3, 1, 2)
+
+    def batches(self, batch_size: int) -> list[Tensor]:
+        """Indices of consecutive batches, all images once."""
+        return list(torch.arange(len(self)).split(batch_size))
+
+
+def larger(card: InputCard) -> InputCard:
+    """The size at which training images are kept: CROP_MARGIN times the input."""
+    return InputCard(
+        round(card.height * CROP_MARGIN),
+        round(card.width * CROP_MARGIN),
+        card.mean,
+        card.std,
+        card.resize,
+        card.crop_fraction,
+    )
+
+
+def batch_indices(step: int, batch_size: int, count: int, seed: int) -> Tensor:
+    """Images of a step, int64 (batch_size,): every epoch visits each image once, in its own seeded order.
+
+    A function of its arguments alone, so that a resumed run continues the same sequence.
+    """
+    positions = torch.arange(step * batch_size, (step + 1) * batch_size)
+    epochs = positions // count
+    orders = {
+        int(e): torch.randperm(count, generator=torch.Generator().manual_seed(seed * 1_000_003 + int(e)))
+        for e in epochs.unique()
+    }
+    return torch.stack([orders[int(e)][p % count] for p, e in zip(positions, epochs, strict=True)])
+
+
+def random_crops(pixels: Tensor, height: int, width: int, generator: torch.Generator) -> Tensor:
+    """A random crop of each image, mirrored half the time, resized to the input.
+
+    Args:
+        pixels: uint8 or float (B, 3, ·, ·) in 0–255.
+
+    Returns:
+        float32 (B, 3, height, width) in 0–255.
+    """
+    count = len(pixels)
+    draws = torch.rand(4, count, generator=generator).to(pixels.device)
+    scale = SMALLEST_CROP + (1 - SMALLEST_CROP) * draws[0]
+    mirror = torch.where(draws[1] < 0.5, -1.0, 1.0)
+    shift_x, shift_y = (1 - scale) * (2 * draws[2] - 1), (1 - scale) * (2 * draws[3] - 1)
+    zero = torch.zeros_like(scale)
+    theta = torch.stack(
+        [torch.stack([scale * mirror, zero, shift_x], 1), torch.stack([zero, scale, shift_y], 1)], 1
+    )
+    grid = F.affine_grid(theta, [count, 3, height, width], align_corners=False)
+    return F.grid_sample(pixels.float(), grid, mode="bilinear", padding_mode="reflection", align_corners=False)

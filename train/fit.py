@@ -1,0 +1,275 @@
+"""The training loop: from a configuration to a run directory.
+
+    classifier, images  →  steps (whymask.train.step)  →  calibration (whymask.train.calibrate)  →  RUN
+
+Lightning Fabric carries device, precision and processes; the loop itself is here, to be read from top to bottom.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor
+
+from whymask.runtime.errors import ArtefactError, InputError, TrainingError
+from whymask.runtime.files import write_atomically
+from whymask.runtime.progress import track
+from whymask.train.allocator import keep_freed_memory
+from whymask.train.calibrate import calibrate
+from whymask.train.checkpoint import Progress, load_checkpoint, save_checkpoint
+from whymask.train.classifier import FrozenClassifier
+from whymask.train.config import TrainConfig
+from whymask.train.data import ImageStore, batch_indices, find_images, larger, random_crops, split_images
+from whymask.train.explainers import Explainer, build_explainer
+from whymask.train.run import (
+    CARD_FILE,
+    CHECKPOINT_FILE,
+    METRICS_FILE,
+    Run,
+    classifier_from_config,
+    load_run,
+    save_run,
+)
+from whymask.train.step import Objective
+from whymask.train.summary import card_of, fill_of
+from whymask.train.validate import validate
+
+WARM_UP = 0.03
+"""Share of the steps over which the learning rate rises."""
+
+GRADIENT_NORM = 5.0
+"""Gradients are clipped to this norm: one image whose KL explodes must not undo a hundred steps."""
+
+
+def train(config: TrainConfig, out: Path, *, resume: bool = False) -> Run:
+    """Train an explainer and write its run directory.
+
+    Args:
+        config: see `TrainConfig`.
+        out: the run directory; made if absent.
+        resume: go on from the checkpoint in `out`; the result equals that of an unbroken run.
+
+    Returns:
+        the finished run, loaded from the directory.
+
+    Raises:
+        InputError: bad options or data.
+        ArtefactError: `out` holds a finished run and `resume` is off, or there is nothing to resume.
+        TrainingError: the loss stopped being a number, or the frozen classifier changed.
+        KeyboardInterrupt: passed on after a checkpoint was written.
+    """
+    checkpoint = out / CHECKPOINT_FILE
+    if resume and not checkpoint.is_file():
+        raise ArtefactError(f"--resume: {out} has no {CHECKPOINT_FILE}; train without --resume")
+    if not resume and (checkpoint.exists() or (out / CARD_FILE).exists()):
+        raise ArtefactError(f"{out} already holds a run; give another -o, or --resume to go on with it")
+    fabric = Fabric(
+        accelerator=config.accelerator,
+        devices=config.devices,
+        strategy=config.strategy,
+        precision=config.precision,  # type: ignore[arg-type]
+    )
+    fabric.launch(_train_process, config, out, resume)
+    return load_run(out)
+
+
+def _train_process(fabric: Fabric, config: TrainConfig, out: Path, resume: bool) -> None:
+    """What each process does."""
+    keep_freed_memory()
+    torch.manual_seed(config.seed)
+    out.mkdir(parents=True, exist_ok=True)
+    classifier = classifier_from_config(config)
+    digest = classifier.sha256()
+    train_store, held_out, unreadable = load_images(config, classifier, quiet=not fabric.is_global_zero)
+    explainer = build_explainer(config.explainer_config(), classifier)
+    started = time.monotonic()
+    loop = Loop(fabric, config, out, classifier.to(fabric.device), explainer, train_store, held_out)
+    if resume:
+        loop.restore()
+    stopped = loop.run()
+    if classifier.sha256() != digest:
+        raise TrainingError("the frozen classifier changed during training; please report this")
+    if fabric.is_global_zero:
+        _finish(loop, digest, unreadable, stopped, time.monotonic() - started)
+    fabric.barrier()
+
+
+def load_images(
+    config: TrainConfig, classifier: FrozenClassifier, *, quiet: bool
+) -> tuple[ImageStore, ImageStore, dict[Path, str]]:
+    """Training images at the crop size, held-out images at the input size, and the files that could not be read."""
+    card = classifier.rule.to_card()
+    split = split_images(find_images(config.data), config.holdout, config.max_holdout, config.seed)
+    cache = config.cache_gigabytes * 1e9
+    total = 0 if quiet else len(split.train) + len(split.held_out)
+    with track(total, "reading images") as progress:
+        on_image = (lambda: None) if quiet else (lambda: progress.advance())
+        train_store = ImageStore(split.train, larger(card), cache, config.workers, on_image)
+        held_out = ImageStore(split.held_out, card, cache, config.workers, on_image)
+    return train_store, held_out, {**train_store.unreadable, **held_out.unreadable}
+
+
+class Loop:
+    """The state of a run in one process, and the loop over its steps."""
+
+    def __init__(
+        self,
+        fabric: Fabric,
+        config: TrainConfig,
+        out: Path,
+        classifier: FrozenClassifier,
+        explainer: Explainer,
+        train_store: ImageStore,
+        held_out: ImageStore,
+    ) -> None:
+        self.fabric, self.config, self.out, self.classifier = fabric, config, out, classifier
+        self.train_store, self.held_out, self.plain = train_store, held_out, explainer
+        optimizer = torch.optim.AdamW(
+            explainer.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
+        )
+        self.explainer, self.optimizer = fabric.setup(explainer, optimizer)
+        self.explainer.mark_forward_method("ranking_and_level")
+        self.fill = fill_of(classifier)
+        self.objective = Objective(config, classifier, self.fill)
+        self.progress = Progress()
+
+    def restore(self) -> None:
+        """Go back to the checkpoint in the run directory."""
+        self.progress, explainer, optimizer = load_checkpoint(self.out / CHECKPOINT_FILE, self.config)
+        self.plain.load_state_dict(explainer)
+        self.optimizer.load_state_dict(optimizer)
+
+    def run(self) -> str:
+        """All steps that remain; returns why it ended: `finished`, `patience` or `max_minutes`."""
+        config, progress = self.config, self.progress
+        began = time.monotonic()
+        quiet = not self.fabric.is_global_zero
+        try:
+            with track(0 if quiet else config.steps, "training", done=progress.step) as bar:
+                while progress.step < config.steps:
+                    figures = self._step()
+                    bar.advance(note=f"loss {figures['loss']:.2f}  {figures['images_per_s']:.0f} images/s")
+                    if self._log(figures):
+                        return "patience"
+                    if config.max_minutes and self._any(time.monotonic() - began > 60 * config.max_minutes):
+                        return "max_minutes"
+        except KeyboardInterrupt:
+            self._checkpoint()
+            raise
+        return "finished"
+
+    def _step(self) -> dict[str, float]:
+        """One optimiser step; its figures, averaged over processes where they steer."""
+        config, step = self.config, self.progress.step
+        began = time.monotonic()
+        rank, world = self.fabric.global_rank, self.fabric.world_size
+        generator = torch.Generator().manual_seed((config.seed * 1_000_003 + step) * 4096 + rank)
+        indices = batch_indices(step, config.batch_size, len(self.train_store), config.seed)[rank::world]
+        rule = self.classifier.rule
+        pixels = random_crops(self.train_store[indices].to(self.fabric.device), rule.height, rule.width, generator)
+        for group in self.optimizer.param_groups:
+            group["lr"] = config.learning_rate * learning_rate_share(step, config.steps)
+        self.explainer.train()
+        with self.fabric.autocast():
+            result = self.objective(self.explainer, pixels, step / config.steps, self.progress.multiplier, generator)
+        if not bool(torch.isfinite(result.loss)):
+            raise TrainingError(
+                f"the loss is {float(result.loss)} at step {step}; try a lower learning rate, or precision 32-true"
+            )
+        self.optimizer.zero_grad(set_to_none=True)
+        self.fabric.backward(result.loss)
+        self.fabric.clip_gradients(self.explainer, self.optimizer, max_norm=GRADIENT_NORM)
+        self.optimizer.step()
+        self._update_multiplier(result.own_kept)
+        self.progress.step += 1
+        rate = config.batch_size / max(time.monotonic() - began, 1e-9)
+        return {**result.figures, "multiplier": self.progress.multiplier.value, "images_per_s": rate}
+
+    def _update_multiplier(self, own_kept: Tensor) -> None:
+        counts = torch.tensor([float(own_kept.sum()), float(len(own_kept))], device=self.fabric.device)
+        kept, total = self.fabric.all_reduce(counts, reduce_op="sum").tolist()  # type: ignore[union-attr]
+        if total and self.config.mode == "constraint":
+            self.progress.multiplier.update(kept / total, self.config.retention)
+
+    def _log(self, figures: dict[str, float]) -> bool:
+        """Validate, write metrics and checkpoint where they are due; True where patience has run out."""
+        config, step = self.config, self.progress.step
+        last = step == config.steps
+        validated = last or bool(config.evaluate_every and step % config.evaluate_every == 0)
+        if not validated and step % config.log_every:
+            return False
+        row: dict[str, float] = {"step": step, **figures}
+        if validated and self.fabric.is_global_zero:
+            device = self.fabric.device
+            row |= validate(self.classifier, self.plain, self.held_out, self.objective.fill, device)
+        self.progress.rows.append(row)
+        exhausted = validated and self._exhausted(row.get("retention_over_areas", 0.0))
+        if self.fabric.is_global_zero:
+            write_atomically(self.out / METRICS_FILE, csv_text(self.progress.rows))
+        self._checkpoint()
+        return exhausted
+
+    def _exhausted(self, figure: float) -> bool:
+        """Early stop: `patience` validations in a row without a better figure."""
+        better = figure > self.progress.best
+        self.progress.best = max(figure, self.progress.best)
+        self.progress.since_best = 0 if better else self.progress.since_best + 1
+        return self._any(bool(self.config.patience) and self.progress.since_best >= self.config.patience)
+
+    def _any(self, flag: bool) -> bool:
+        """Whether the first process says so: all must stop at the same step."""
+        return bool(self.fabric.broadcast(flag, src=0))
+
+    def _checkpoint(self) -> None:
+        if self.fabric.is_global_zero:
+            path = self.out / CHECKPOINT_FILE
+            save_checkpoint(path, self.config, self.progress, self.plain.state_dict(), self.optimizer.state_dict())
+
+
+def learning_rate_share(step: int, steps: int) -> float:
+    """Linear warm-up, then half a cosine to zero; in (0, 1]."""
+    warm = max(1, round(WARM_UP * steps))
+    return min(1.0, (step + 1) / warm) * 0.5 * (1 + math.cos(math.pi * step / steps))
+
+
+def csv_text(rows: list[dict[str, float]]) -> str:
+    """Rows as CSV; the columns are all names that occur, in order of first occurrence."""
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, columns, restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({k: f"{v:.6g}" for k, v in row.items()} for row in rows)
+    return buffer.getvalue()
+
+
+def _finish(loop: Loop, digest: str, unreadable: dict[Path, str], stopped: str, seconds: float) -> None:
+    """Calibrate, and write the run directory."""
+    explainer = loop.plain.eval()
+    calibration = calibrate(
+        loop.classifier,
+        explainer,
+        loop.held_out,
+        loop.objective.fill,
+        alpha=loop.config.alpha,
+        delta=loop.config.delta,
+        device=loop.fabric.device,
+    )
+    figures = validate(loop.classifier, explainer, loop.held_out, loop.objective.fill, loop.fabric.device)
+    training: dict[str, Any] = {
+        "images": len(loop.train_store),
+        "held_out_images": len(loop.held_out),
+        "unreadable_images": len(unreadable),
+        "steps": loop.progress.step,
+        "stopped": stopped,
+        "seconds": round(seconds, 1),
+    }
+    card = card_of(loop.classifier.cpu(), explainer.cpu(), loop.config, calibration, figures, training, digest)
+    save_run(Run(loop.classifier, explainer, card, loop.config, loop.out))
