@@ -1,0 +1,144 @@
+"""The commands `bench`, `demo` and `evaluate`: plain typed functions that the runtime's command line picks up.
+
+Only typer and the runtime are imported here, so that `--help` works where nothing else is installed.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from whymask.benchmarks.bench import BenchRecord
+
+WIDTH_WHERE_NO_TERMINAL = 110
+"""Columns of a table in a log; rich would take 80 and break its rows."""
+
+
+def bench(
+    file: Annotated[Path, typer.Argument(help="The fused ONNX file.")],
+    classifier: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="The classifier alone. [default: FILE.classifier.onnx beside the file]"),
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Folder of pictures. [default: synthetic ones, and that is said]")
+    ] = None,
+    provider: Annotated[
+        str | None, typer.Option(help="cpu, cuda or tensorrt. [default: the best that really loads, and it is said]")
+    ] = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="Threads in one operator. [default: all cores]")] = None,
+    seconds: Annotated[float, typer.Option(min=0.1, help="Time limit in seconds; a steady ratio ends sooner.")] = 20.0,
+    batch: Annotated[int, typer.Option(min=1, help="Pictures a call.")] = 1,
+    seed: Annotated[int, typer.Option(help="Of the pictures, the order of timing and the bootstrap.")] = 0,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="JSON", help="Write the record, raw samples included.")
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the record, and nothing else, on standard output.")
+    ] = False,
+) -> None:
+    """Measure what the explanation costs beside the classifier alone, in interleaved pairs.
+
+    Example: whymask bench fused.onnx --data photos --threads 1 -o bench.json
+    """
+    from whymask.benchmarks.bench import run_bench
+    from whymask.benchmarks.latency import BenchSettings
+    from whymask.runtime.progress import track
+
+    settings = BenchSettings(seconds=seconds, batch=batch, seed=seed)
+    with track(seconds, f"bench {file.name}", "s") as progress:
+        done = 0.0
+
+        def on_progress(share: float) -> None:
+            nonlocal done
+            if share >= 1.0 or share * seconds - done >= 0.1:
+                progress.advance(share * seconds - done)
+                done = share * seconds
+
+        record = run_bench(file, classifier, data, provider, threads, settings, on_progress)
+    if output is not None:
+        record.save(output)
+    if as_json:
+        typer.echo(record.to_json(), nl=False)
+    else:
+        _print_bench(record, output)
+
+
+def demo(
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Run directory to make.")] = Path(
+        "demo-run"
+    ),
+    seed: Annotated[int, typer.Option(help="Of the data, the training and the report.")] = 0,
+) -> None:
+    """Train, export, explain and bench on a procedural data set; needs neither network nor data, about 4 minutes.
+
+    Example: whymask demo -o demo-run
+    """
+    from whymask.benchmarks.demo import run_demo
+
+    run_demo(out=output, seed=seed)
+
+
+def evaluate(
+    file: Annotated[Path, typer.Argument(help="The fused ONNX file.")],
+    data: Annotated[list[Path], typer.Option(metavar="DIR", help="Folder of pictures that training never saw.")],
+    run: Annotated[
+        Path | None, typer.Option(metavar="RUN", help="Its run directory, for the CAM row. [default: no CAM row]")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Pictures a folder, evenly spread. [default: all]")] = None,
+    seed: Annotated[int, typer.Option(help="Of random maps, ties and the bootstrap.")] = 0,
+    provider: Annotated[
+        str | None, typer.Option(help="cpu, cuda or tensorrt. [default: the best that really loads, and it is said]")
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="FILE", help="Write a record: .json (every outcome), .csv or .md."),
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the record, and nothing else, on standard output.")
+    ] = False,
+) -> None:
+    """Measure whether the exported explanation keeps the classifier's decision, beside maps that know nothing.
+
+    Example: whymask evaluate fused.onnx --data photos --run run -o evaluation.json
+    """
+    import shlex
+
+    from whymask.benchmarks.evaluation import check_ending, evaluate_file, pictures_in, write_report
+    from whymask.benchmarks.faithfulness import FaithfulnessConfig
+    from whymask.benchmarks.records import json_from_report
+    from whymask.benchmarks.tables import results_page
+
+    if output is not None:
+        check_ending(output)
+    sets = {name: images for folder in data for name, images in pictures_in(folder).items()}
+    options = {"--run": run, "--limit": limit, "--seed": seed or None, "--provider": provider}
+    given = [part for name, value in options.items() if value is not None for part in (name, str(value))]
+    folders = [part for folder in data for part in ("--data", str(folder))]
+    command = shlex.join(["whymask", "evaluate", str(file), *folders, *given])
+    config = FaithfulnessConfig(seed=seed)
+    report = evaluate_file(file, sets, command=command, run=run, limit=limit, config=config, provider=provider)
+    if output is not None:
+        write_report(output, report)
+    typer.echo(json_from_report(report) if as_json else results_page([report]))
+
+
+def _print_bench(record: BenchRecord, output: Path | None) -> None:
+    """Table, sentence and notes on standard output."""
+    from rich.console import Console
+
+    from whymask.benchmarks.latency_table import headline, notes, table_from_record, where
+
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console = Console(highlight=False, width=WIDTH_WHERE_NO_TERMINAL)
+    console.print(table_from_record(record))
+    console.print(where(record), markup=False, style="dim")
+    console.print(headline(record), markup=False, style="bold" if record.verdict.valid else "bold yellow")
+    for note in notes(record):
+        console.print(f"· {note}", markup=False)
+    saved = f"record: {output}" if output else "keep the samples with -o bench.json"
+    console.print(f"· {saved}", markup=False)
