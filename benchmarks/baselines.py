@@ -35,7 +35,7 @@ STATED = {
     EXPLAINER: "the graph's saliency, resized bilinearly (half-pixel) to the input size",
     RANDOM: f"normal noise on the saliency's grid, box-smoothed over 1/{RANDOM_CELLS} of the side, resized like it",
     CENTRE: "minus the Chebyshev distance from the picture's centre: a centred box of the picture's proportions",
-    CAM: "class activation map of the same classifier for its predicted class (Zhou et al. 2016), resized like saliency",
+    CAM: "class activation map of the same classifier for its predicted class (Zhou et al. 2016), resized like it",
     ALL_ONES: "every pixel kept: checks that the graph answers the same picture in the same way",
     ALL_ZEROS: "no pixel kept: the share that the background alone retains",
 }
@@ -57,7 +57,8 @@ def centre_map(height: int, width: int) -> NDArray[np.float32]:
     """Minus the distance from the centre in half sides: float32, (h, w), −1 at the border; its top is a box."""
     rows = np.abs(np.arange(height) + 0.5 - height / 2) / (height / 2)
     columns = np.abs(np.arange(width) + 0.5 - width / 2) / (width / 2)
-    return -np.maximum(rows[:, None], columns[None, :]).astype(np.float32)
+    result: NDArray[np.float32] = -np.maximum(rows[:, None], columns[None, :]).astype(np.float32)
+    return result
 
 
 def class_maps_from_classifier(classifier: FrozenClassifier) -> ClassMaps:

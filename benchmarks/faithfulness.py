@@ -35,9 +35,10 @@ from whymask.benchmarks.masking import (
     pixel_count,
     pixel_order,
 )
-from whymask.runtime import Explainer
+from whymask.runtime.backends import Arrays
 from whymask.runtime.card import IMAGE, LOGITS, MASK, SALIENCY, TARGET
 from whymask.runtime.errors import InputError
+from whymask.runtime.explainer import PREDICTED, Explainer
 from whymask.runtime.images import fit, resize_map, rgb_from
 from whymask.runtime.progress import track
 
@@ -170,14 +171,14 @@ def measure_faithfulness(
     unreadable: list[str] = []
     parts: list[_Part] = []
     start = time.perf_counter()
-    with track(len(images), f"evaluate {name}") as bar:
+    with track(len(images), f"evaluate {name}", "pictures") as bar:
         for chunk in _chunks(images, config.batch_size):
             names, pictures, failed = _read(chunk, len(files) + len(unreadable), explainer)
             unreadable += failed
             if names:
                 parts.append(judge.part(graph, np.stack(pictures), len(files)))
                 files += names
-            bar.advance(len(chunk), note=f"{graph.passes / (time.perf_counter() - start):.0f} images/s")
+            bar.advance(len(chunk), note=f"{graph.passes / (time.perf_counter() - start):.0f} passes/s")
     if not parts:
         listed = "; ".join(unreadable[:3]) or "the list is empty"
         raise InputError(f"evaluate {name}: none of {len(images)} pictures could be read ({listed})")
@@ -196,9 +197,7 @@ def measure_faithfulness(
     )
 
 
-def _chunks(
-    images: Sequence[Path | NDArray[np.uint8]], size: int
-) -> Iterator[Sequence[Path | NDArray[np.uint8]]]:
+def _chunks(images: Sequence[Path | NDArray[np.uint8]], size: int) -> Iterator[Sequence[Path | NDArray[np.uint8]]]:
     for first in range(0, len(images), size):
         yield images[first : first + size]
 
@@ -222,33 +221,35 @@ class _Graph:
     """The shipped graph as a function of a batch of pictures; counts what goes through it."""
 
     def __init__(self, explainer: Explainer, batch_size: int) -> None:
-        self._backend = explainer.backend
-        fixed = self._backend.inputs[IMAGE].shape[0]
+        self._backend, self._targeted = explainer.backend, explainer.takes_target
+        fixed = explainer.backend.inputs[IMAGE].shape[0]
+        self._fixed = isinstance(fixed, int)
         self._batch_size = fixed if isinstance(fixed, int) else batch_size
-        self._targeted = TARGET in self._backend.inputs
         self.passes = 0
         self.seconds = 0.0
 
-    def run(self, images: NDArray[np.uint8]) -> dict[str, NDArray[np.generic]]:
-        """All outputs for uint8 (B, H, W, 3); the last pass is padded where the graph's batch is fixed."""
-        parts = []
-        for first in range(0, len(images), self._batch_size):
-            parts.append(self._pass(images[first : first + self._batch_size]))
-        return {name: np.concatenate([part[name] for part in parts]) for name in (LOGITS, SALIENCY, MASK)}
+    def run(self, images: NDArray[np.uint8], outputs: Sequence[str]) -> Arrays:
+        """The named outputs for uint8 (B, H, W, 3), in passes of the size that the graph takes."""
+        starts = range(0, len(images), self._batch_size)
+        parts = [self._pass(images[first : first + self._batch_size], outputs) for first in starts]
+        return {name: np.concatenate([part[name] for part in parts]) for name in outputs}
 
     def top1(self, images: NDArray[np.uint8]) -> NDArray[np.int64]:
         """int64 (B,), the class of each picture."""
-        return self.run(images)[LOGITS].argmax(axis=1)
+        top1: NDArray[np.int64] = self.run(images, (LOGITS,))[LOGITS].argmax(axis=1)
+        return top1
 
-    def _pass(self, images: NDArray[np.uint8]) -> dict[str, NDArray[np.generic]]:
-        feeds: dict[str, NDArray[np.generic]] = {IMAGE: images}
+    def _pass(self, images: NDArray[np.uint8], outputs: Sequence[str]) -> Arrays:
+        count = len(images)
+        missing = self._batch_size - count if self._fixed else 0
+        feeds: Arrays = {IMAGE: np.concatenate([images, np.repeat(images[-1:], missing, axis=0)])}
         if self._targeted:
-            feeds[TARGET] = np.full(len(images), -1, np.int64)
+            feeds[TARGET] = np.full(count + missing, PREDICTED, np.int64)
         start = time.perf_counter()
-        outputs = self._backend.run(feeds)
+        results = self._backend.run(feeds, outputs)
         self.seconds += time.perf_counter() - start
-        self.passes += len(images)
-        return outputs
+        self.passes += count
+        return {name: values[:count] for name, values in results.items()}
 
 
 @dataclass(frozen=True)
@@ -270,7 +271,7 @@ class _Judge:
 
     def part(self, graph: _Graph, images: NDArray[np.uint8], first: int) -> _Part:
         """Judge uint8 (B, H, W, 3); `first` is the position of the first picture in the set, which seeds it."""
-        outputs = graph.run(images)
+        outputs = graph.run(images, (LOGITS, SALIENCY, MASK))
         top1 = outputs[LOGITS].argmax(axis=1)
         mask = outputs[MASK].astype(np.bool_)
         orders = self._orders(images, outputs[SALIENCY].astype(np.float32), top1, first)
@@ -288,10 +289,8 @@ class _Judge:
     ) -> dict[str, NDArray[np.int64]]:
         """Pixels of each picture by relevance, by map: int64 (B, H·W)."""
         batch, height, width = images.shape[:3]
-        noise = [
-            baselines.random_map(*saliency.shape[1:], np.random.default_rng([self._config.seed, first + i, 0]))
-            for i in range(batch)
-        ]
+        rngs = [np.random.default_rng([self._config.seed, first + i, 0]) for i in range(batch)]
+        noise = [baselines.random_map(saliency.shape[1], saliency.shape[2], rng) for rng in rngs]
         maps = {
             baselines.EXPLAINER: resize_map(saliency, height, width),
             baselines.RANDOM: resize_map(np.stack(noise), height, width),

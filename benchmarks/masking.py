@@ -48,9 +48,7 @@ def keep_first(order: NDArray[np.int64], count: int, height: int, width: int) ->
     return mask.reshape(height, width)
 
 
-def compose(
-    images: NDArray[np.uint8], masks: NDArray[np.bool_], background: NDArray[np.uint8]
-) -> NDArray[np.uint8]:
+def compose(images: NDArray[np.uint8], masks: NDArray[np.bool_], background: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Image where the mask is true, background elsewhere.
 
     Args:

@@ -1,13 +1,12 @@
 """Faithfulness measurements as files: JSON that holds every picture's outcome, CSV, and back.
 
-A record keeps one character a picture and case (`1` the class stayed, `0` it did not), so that another interval, another
-test or another pairing can be computed from a committed file without the pictures.
+A record keeps one character a picture and case (`1` the class stayed, `0` it did not), so that another interval,
+another test or another pairing can be computed from a committed file without the pictures.
 """
 
 from __future__ import annotations
 
 import csv
-import hashlib
 import importlib.metadata
 import io
 import json
@@ -22,9 +21,10 @@ from numpy.typing import NDArray
 from whymask.benchmarks import baselines
 from whymask.benchmarks.faithfulness import Case, Faithfulness, FaithfulnessConfig
 from whymask.benchmarks.masking import BLUR, BLUR_PASSES, FILL, background_from_fill, blur_width
-from whymask.runtime import Explainer
 from whymask.runtime.card import Card
 from whymask.runtime.errors import ArtefactError
+from whymask.runtime.explainer import Explainer
+from whymask.runtime.files import sha256_of
 
 SCHEMA_VERSION = 1
 PACKAGES = ("whymask", "numpy", "onnxruntime", "pillow", "torch")
@@ -49,7 +49,7 @@ def report_from_measurements(
         "command": command,
         "graph": {
             "file": file.name,
-            "sha256": hashlib.sha256(file.read_bytes()).hexdigest(),
+            "sha256": sha256_of(file),
             "provider": explainer.provider,
             "card": _card_summary(explainer.card),
         },

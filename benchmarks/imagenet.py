@@ -1,0 +1,215 @@
+"""The study on real classifiers: train, export and judge an explainer for each of three ImageNet networks.
+
+    python -m whymask.benchmarks.imagenet all                       # hours without a GPU
+    python -m whymask.benchmarks.imagenet train mobilenet_v2_tf     # → runs/imagenet/mobilenet_v2_tf/
+    python -m whymask.benchmarks.imagenet evaluate mobilenet_v2_tf  # → benchmarks/results/mobilenet_v2_tf.json
+    python -m whymask.benchmarks.imagenet table                     # → benchmarks/results/README.md and README.md
+
+Pictures and weights are not part of this repository: `WHYMASK_DATA` names the folder that holds them. What is trained
+on is listed by `training_images`, what is reported on by `evaluation_sets`; a test holds them apart.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from whymask.benchmarks.evaluation import evaluate_file, write_report
+from whymask.benchmarks.records import read_report
+from whymask.benchmarks.tables import readme_block, replace_block, results_page
+from whymask.runtime.errors import ArtefactError, InputError, WhymaskError
+from whymask.runtime.files import write_atomically
+from whymask.runtime.images import find_images
+
+if TYPE_CHECKING:
+    from whymask.train.config import TrainConfig
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+RESULTS = REPOSITORY / "benchmarks" / "results"
+RUNS = REPOSITORY / "runs" / "imagenet"
+DATA_VARIABLE = "WHYMASK_DATA"
+GRAPH_FILE = "fused.onnx"
+COMMAND = "python -m whymask.benchmarks.imagenet"
+
+COMMON: dict[str, Any] = {
+    "size": (224, 224),
+    "steps": 6000,
+    "batch_size": 32,
+    "seed": 0,
+    "holdout": 0.15,
+    "max_holdout": 400,
+    "cache_gigabytes": 4.0,
+}
+"""Settings of all three; what is not here is `TrainConfig`'s default."""
+
+SETTINGS: dict[str, dict[str, Any]] = {
+    "mobilenet_v2_tf": {"licence": "classifier: Apache-2.0; pictures: ImageNet terms, research"},
+    "resnet18_noncommercial": {"licence": "classifier: non-commercial research; pictures: ImageNet terms, research"},
+    "squeezenet1_1": {"licence": "classifier: MIT, BSD-2-Clause; pictures: ImageNet terms, research"},
+}
+"""What differs, by classifier; over `COMMON`."""
+
+app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False)
+
+
+def data_root() -> Path:
+    """The folder of pictures and weights: `WHYMASK_DATA`, else `../shared/data` beside the repository.
+
+    Raises:
+        InputError: there is none.
+    """
+    root = Path(os.environ.get(DATA_VARIABLE) or REPOSITORY.parent / "shared" / "data")
+    if not (root / "classifiers.py").is_file():
+        raise InputError(
+            f"{root} holds no classifiers.py; this study needs the folder of classifiers and pictures: "
+            f"set {DATA_VARIABLE} to it"
+        )
+    return root
+
+
+def training_images(root: Path) -> list[Path]:
+    """Pictures that an explainer may learn and calibrate from; none is ever reported on.
+
+    Args:
+        root: see `data_root`.
+
+    Returns:
+        All of imagenette10_128/train, and every second picture (even positions, sorted) of imagenet_val_boxes; the odd
+        ones stay unseen, for measurements against boxes.
+    """
+    images = root / "images"
+    return find_images(images / "imagenette10_128" / "train") + find_images(images / "imagenet_val_boxes")[::2]
+
+
+def evaluation_sets(root: Path) -> dict[str, list[Path]]:
+    """Pictures that are reported on, by name of the set."""
+    images = root / "images"
+    return {
+        "imagenette10_128/val": find_images(images / "imagenette10_128" / "val"),
+        "photos_ccby": find_images(images / "photos_ccby"),
+    }
+
+
+def train_config(classifier: str, root: Path) -> TrainConfig:
+    """The configuration of a classifier's run."""
+    from whymask.train.config import TrainConfig
+
+    mean, std = _normalisation(root / "classifiers.py", known(classifier))
+    return TrainConfig(
+        model=f"{root / 'classifiers.py'}:{classifier}",
+        data=tuple(str(path) for path in training_images(root)),
+        labels=str(root / "imagenet_class_index.json"),
+        mean=mean,
+        std=std,
+        **{**COMMON, **SETTINGS[classifier]},
+    )
+
+
+def known(classifier: str) -> str:
+    """The name, if the study has it.
+
+    Raises:
+        InputError: it has not.
+    """
+    if classifier not in SETTINGS:
+        raise InputError(f"classifier {classifier!r} is not in this study; expected one of {', '.join(SETTINGS)}")
+    return classifier
+
+
+@app.command()
+def train(classifier: str, steps: int = typer.Option(0, help="Optimiser steps; 0 takes the study's own.")) -> None:
+    """Train an explainer and export the fused graph.
+
+    Example: python -m whymask.benchmarks.imagenet train mobilenet_v2_tf
+    """
+    from whymask.export.onnx_from_run import export_run
+    from whymask.train import fit
+
+    config = train_config(classifier, data_root())
+    run = fit.train(replace(config, steps=steps) if steps else config, RUNS / classifier)
+    export_run(run, RUNS / classifier / GRAPH_FILE)
+
+
+@app.command()
+def evaluate(
+    classifier: str, limit: int = typer.Option(0, help="Pictures a set; 0 takes all, and only then a result is kept.")
+) -> None:
+    """Judge the exported graph on both sets, beside random, centre and the classifier's own CAM.
+
+    Example: python -m whymask.benchmarks.imagenet evaluate mobilenet_v2_tf
+    """
+    folder, graph = RUNS / known(classifier), RUNS / classifier / GRAPH_FILE
+    if not graph.is_file():
+        raise ArtefactError(f"{graph} is absent; make it with: {COMMAND} train {classifier}")
+    command = f"{COMMAND} evaluate {classifier}" + (f" --limit {limit}" if limit else "")
+    report = evaluate_file(graph, evaluation_sets(data_root()), command=command, run=folder, limit=limit or None)
+    path = (folder if limit else RESULTS) / f"{classifier}.json"
+    write_report(path, report)
+    typer.echo(results_page([report]))
+    typer.echo(f"Written: {path}")
+
+
+@app.command()
+def table() -> None:
+    """Rewrite benchmarks/results/README.md and the table in README.md from the committed results.
+
+    Example: python -m whymask.benchmarks.imagenet table
+    """
+    reports = committed_reports(RESULTS)
+    write_atomically(RESULTS / "README.md", results_page(reports))
+    replace_block(REPOSITORY / "README.md", readme_block(reports))
+    typer.echo(f"Written: {RESULTS / 'README.md'} and the table in {REPOSITORY / 'README.md'}")
+
+
+def committed_reports(folder: Path) -> list[dict[str, Any]]:
+    """The reports of a folder, in the study's order.
+
+    Raises:
+        InputError: there is none.
+    """
+    paths = [folder / f"{classifier}.json" for classifier in SETTINGS]
+    reports = [read_report(path) for path in paths if path.is_file()]
+    if not reports:
+        raise InputError(f"{folder} holds no results; make them with: {COMMAND} all")
+    return reports
+
+
+@app.command(name="all")
+def everything() -> None:
+    """Train and evaluate all three classifiers, then rewrite the tables.
+
+    Example: python -m whymask.benchmarks.imagenet all
+    """
+    for classifier in SETTINGS:
+        train(classifier, 0)
+        evaluate(classifier, 0)
+    table()
+
+
+def _normalisation(path: Path, classifier: str) -> tuple[Any, Any]:
+    """Mean and std that the file of classifiers states."""
+    spec = importlib.util.spec_from_file_location("_whymask_study_classifiers", path)
+    if spec is None or spec.loader is None:
+        raise InputError(f"{path} cannot be imported as Python")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    mean, std = module.NORMALISATION[classifier]
+    return mean, std
+
+
+def main() -> None:
+    """Run the command line; a known error is its message and exit code 1."""
+    try:
+        app()
+    except WhymaskError as error:
+        typer.echo(str(error), err=True)
+        raise SystemExit(1) from None
+
+
+if __name__ == "__main__":
+    main()
