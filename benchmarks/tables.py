@@ -91,7 +91,8 @@ def bar_line(measured: Sequence[Faithfulness]) -> str:
     """How many cells meet the bar, over sets, backgrounds and areas."""
     cases = [(each, case) for each in measured for case in each.kept if _is_judged(case)]
     lost = [(each, case) for each, case in cases if verdict(each, case.fill, case.area).startswith("✗")]
-    line = f"Bar: above random, centre and CAM at each area. Met in {len(cases) - len(lost)} of {len(cases)} cells"
+    rivals = ", ".join(rival for rival in RIVALS if all(rival in each.maps for each in measured))
+    line = f"Bar: above {rivals} at each area. Met in {len(cases) - len(lost)} of {len(cases)} cells"
     misses = [f"{each.name} {case.fill} {case.area:.0%}" for each, case in lost]
     return f"{line}; not met: {', '.join(misses)}." if misses else f"{line}."
 
@@ -136,7 +137,7 @@ def readme_block(reports: Sequence[dict[str, Any]], fill: str = FILL) -> str:
             areas = list(dict.fromkeys(case.area for case in measured.kept if case.area is not None))
             rows += _front_rows(report["graph"]["card"]["classifier"], measured, fill, areas)
     head = ["classifier", "pictures", "map", *[f"{area:.0%}" for area in areas], "at threshold (mean area)"]
-    bars = [f"- {r['graph']['card']['classifier']}: {bar_line(_measurements(r))}" for r in reports]
+    bars = [f"- {r['graph']['card']['classifier']}. {bar_line(_measurements(r))}" for r in reports]
     return "\n\n".join(
         [
             "Share of pictures, in %, that keep their class when only the given share of pixels is kept and the rest "
