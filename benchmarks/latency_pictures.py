@@ -16,8 +16,6 @@ from whymask.runtime.images import Picture, find_images, rgb_from
 
 CAMERA_HEIGHT, CAMERA_WIDTH = 480, 640
 """Size of a synthetic picture: VGA, so that preprocessing has a resize to do."""
-_CHROMA_CELL = 16
-"""Side in pixels of a patch of one hue: colour varies more slowly than brightness in photographs."""
 
 
 @dataclass(frozen=True)
@@ -92,10 +90,11 @@ def synthetic_pictures(
 
 def _synthetic_picture(random: np.random.Generator, height: int, width: int) -> Picture:
     brightness = _pink_noise(random, height, width)
-    cells = (-(-height // _CHROMA_CELL), -(-width // _CHROMA_CELL))
-    hues = [np.kron(_pink_noise(random, *cells), np.ones((_CHROMA_CELL, _CHROMA_CELL))) for _ in range(3)]
-    channels = [128.0 + 45.0 * brightness + 15.0 * hue[:height, :width] for hue in hues]
-    picture: Picture = np.clip(np.stack(channels, -1), 0, 255).astype(np.uint8)
+    # Each colour leans on another part of the same field: hues that vary, for one transform a picture.
+    hues = [np.roll(brightness, int(random.integers(width)), 1) for _ in range(3)]
+    picture: Picture = np.clip(128.0 + 45.0 * brightness[..., None] + 15.0 * np.stack(hues, -1), 0, 255).astype(
+        np.uint8
+    )
     return picture
 
 
