@@ -213,7 +213,8 @@ def _read(
             pictures.append(fit(rgb_from(image), explainer.card.input))
             names.append(name)
         except InputError as error:
-            failed.append(f"{name}: {error}")
+            # Records are passed on: what the file is called is enough, where it lay on this machine is not theirs.
+            failed.append(f"{name}: {str(error).replace(f'{image}: ', '')}")
     return names, pictures, failed
 
 

@@ -122,7 +122,11 @@ def known(classifier: str) -> str:
 
 
 @app.command()
-def train(classifier: str, steps: int = typer.Option(0, help="Optimiser steps; 0 takes the study's own.")) -> None:
+def train(
+    classifier: str,
+    steps: int = typer.Option(0, help="Optimiser steps; 0 takes the study's own."),
+    resume: bool = typer.Option(False, "--resume", help="Go on from the run's checkpoint."),
+) -> None:
     """Train an explainer and export the fused graph.
 
     Example: python -m whymask.benchmarks.imagenet train mobilenet_v2_tf
@@ -131,7 +135,7 @@ def train(classifier: str, steps: int = typer.Option(0, help="Optimiser steps; 0
     from whymask.train import fit
 
     config = train_config(classifier, data_root())
-    run = fit.train(replace(config, steps=steps) if steps else config, RUNS / classifier)
+    run = fit.train(replace(config, steps=steps) if steps else config, RUNS / classifier, resume=resume)
     export_run(run, RUNS / classifier / GRAPH_FILE)
 
 
@@ -186,8 +190,8 @@ def everything() -> None:
     Example: python -m whymask.benchmarks.imagenet all
     """
     for classifier in SETTINGS:
-        train(classifier, 0)
-        evaluate(classifier, 0)
+        train(classifier, steps=0, resume=False)
+        evaluate(classifier, limit=0)
     table()
 
 

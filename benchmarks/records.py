@@ -70,8 +70,8 @@ def record_from_measurement(measured: Faithfulness) -> dict[str, Any]:
         "cells": [_cell(measured, case) for case in measured.kept],
         "run": {
             "passes": measured.passes,
-            "seconds": round(measured.seconds, 1),
-            "graph_seconds": round(measured.graph_seconds, 1),
+            "seconds": round(measured.seconds, 3),
+            "graph_seconds": round(measured.graph_seconds, 3),
             "images_per_second": round(measured.images_per_second, 1),
             "seed": measured.seed,
             "confidence": measured.confidence,
@@ -186,7 +186,7 @@ def _cell(measured: Faithfulness, case: Case) -> dict[str, Any]:
 def _card_summary(card: Card) -> dict[str, Any]:
     guarantee = card.guarantee
     return {
-        "classifier": Path(card.classifier.id).name,
+        "classifier": card.classifier.id.rpartition("/")[2] if ".py:" in card.classifier.id else card.classifier.id,
         "classifier_sha256": card.classifier.sha256,
         "explainer": card.explainer.kind,
         "explainer_parameters": card.explainer.parameters,

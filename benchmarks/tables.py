@@ -123,7 +123,7 @@ def results_page(reports: Sequence[dict[str, Any]]) -> str:
         f"Retention: {method['retention']}. Pixels: {method['pixels']}. Intervals: {method['intervals']}. "
         f"Generated from the JSON files beside this page.\n\n{maps}\n{fills}\n\n{LEGEND}"
     )
-    sections = [f"## {report['graph']['card']['classifier']}\n\n{report_section(report)}" for report in reports]
+    sections = [f"## {_name(report)}\n\n{report_section(report)}" for report in reports]
     return "\n\n".join([head, *sections]) + "\n"
 
 
@@ -135,9 +135,9 @@ def readme_block(reports: Sequence[dict[str, Any]], fill: str = FILL) -> str:
         for record in report["sets"]:
             measured = measurement_from_record(record)
             areas = list(dict.fromkeys(case.area for case in measured.kept if case.area is not None))
-            rows += _front_rows(report["graph"]["card"]["classifier"], measured, fill, areas)
+            rows += _front_rows(_name(report), measured, fill, areas)
     head = ["classifier", "pictures", "map", *[f"{area:.0%}" for area in areas], "at threshold (mean area)"]
-    bars = [f"- {r['graph']['card']['classifier']}. {bar_line(_measurements(r))}" for r in reports]
+    bars = [f"- {_name(report)}. {bar_line(_measurements(report))}" for report in reports]
     return "\n\n".join(
         [
             "Share of pictures, in %, that keep their class when only the given share of pixels is kept and the rest "
@@ -162,6 +162,11 @@ def replace_block(path: Path, content: str) -> None:
         raise InputError(f"{path}: expected the lines {BEGIN} and {END}, each once and in this order; put them in")
     before, after = text[: text.index(BEGIN) + len(BEGIN)], text[text.index(END) :]
     write_atomically(path, f"{before}\n{content.strip()}\n{after}")
+
+
+def _name(report: dict[str, Any]) -> str:
+    """What the classifier is called: its specification without the file or library that it comes from."""
+    return str(report["graph"]["card"]["classifier"]).rpartition(":")[2]
 
 
 def _measurements(report: dict[str, Any]) -> list[Faithfulness]:

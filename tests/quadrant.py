@@ -1,4 +1,4 @@
-"""A classifier whose whole evidence lies in one quadrant, with a saliency of one's choice: its right answers are known."""
+"""A classifier whose whole evidence lies in one quadrant, with any saliency: its right answers are known."""
 
 from __future__ import annotations
 
