@@ -114,6 +114,7 @@ def run_every_help(program: Path, folder: Path) -> None:
         shown = " ".join(["whymask", *arguments[1:]])
         expect(done.returncode == 0, f"`{shown}` failed: {done.stderr.strip()[-2000:]}")
         expect("Usage" in done.stdout, f"`{shown}` prints no usage: {done.stdout[:500]}")
+        expect("does not load" not in done.stdout, f"`{shown}` says that a command does not load:\n{done.stdout}")
     say("every --help works without torch")
 
 
