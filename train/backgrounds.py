@@ -13,7 +13,8 @@ BLUR_CELLS = 20
 """A blurred background keeps about this many cells a side: no class of ImageNet is recognised from it alone."""
 
 NOISE_DEVIATION = 0.3
-"""Deviation of pixel noise around a random colour, in normalised units. Stronger noise from the start stalls training."""
+"""Deviation of pixel noise around a random colour, in normalised units. Stronger noise from the start stalls
+training."""
 
 KINDS = ("blur", "other_blur", "colour", "other_image")
 

@@ -1,9 +1,9 @@
 """The threshold, chosen on held-out images with a guarantee.
 
-Learn-then-Test (Angelopoulos et al. 2021, arXiv 2110.01052) by fixed-sequence testing: thresholds are tried from the one that keeps
-nearly everything upwards, each tested at level delta by an exact binomial bound on the retained decisions, until the first failure.
-Masks only shrink as the threshold rises, so the last that passed is the smallest mask with the promise, and no correction for the
-number of thresholds is due.
+Learn-then-Test (Angelopoulos et al. 2021, arXiv 2110.01052) by fixed-sequence testing: thresholds are tried from the
+one that keeps nearly everything upwards, each tested at level delta by an exact binomial bound on the retained
+decisions, until the first failure. Masks only shrink as the threshold rises, so the last that passed is the smallest
+mask with the promise, and no correction for the number of thresholds is due.
 """
 
 from __future__ import annotations
@@ -50,7 +50,8 @@ def calibrate(
 ) -> Calibration:
     """Choose the highest threshold whose retention is at least 1 − alpha with confidence 1 − delta.
 
-    Where none meets it, the threshold is the lowest, the guarantee says `met=False`, and its `lower_bound` is what holds.
+    Where none meets it, the threshold is the lowest, the guarantee says `met=False`, and its `lower_bound` is what
+    holds.
 
     Args:
         store: held-out images, not trained on.

@@ -42,6 +42,8 @@ def class_activation_map(classifier: FrozenClassifier, x: Tensor, target: Tensor
     """
     weight = classifier.head_weight
     if weight is None or not classifier.has_class_evidence:
-        raise InputError(f"{classifier.id}: no CAM; its final layer does not read the channels of {classifier.taps[-1]!r}")
+        raise InputError(
+            f"{classifier.id}: no CAM; its final layer does not read the channels of {classifier.taps[-1]!r}"
+        )
     _, features = classifier.with_taps(x)
     return class_evidence(features[-1], weight[target])[:, 0]

@@ -15,7 +15,9 @@ from whymask.runtime.files import write_atomically
 from whymask.train.config import TrainConfig
 from whymask.train.objective import Multiplier
 
-FREE_TO_CHANGE = frozenset({"max_minutes", "patience", "workers", "cache_gigabytes", "accelerator", "strategy", "licence"})
+FREE_TO_CHANGE = frozenset(
+    {"max_minutes", "patience", "workers", "cache_gigabytes", "accelerator", "strategy", "licence"}
+)
 """Options that may differ when a run is resumed; any other would make it another run."""
 
 

@@ -46,7 +46,8 @@ class InputRule:
 class FrozenClassifier(nn.Module):
     """A classifier that can be asked, and read, but never changed.
 
-    It stays in eval mode whatever is asked of it, its parameters take no gradient, and `sha256` proves that nothing moved.
+    It stays in eval mode whatever is asked of it, its parameters take no gradient, and `sha256` proves that nothing
+    moved.
 
     Args:
         model: float32 module, normalised RGB (B, 3, H, W) → logits (B, C).
@@ -75,7 +76,9 @@ class FrozenClassifier(nn.Module):
         self.num_classes = self._count_classes()
         self.labels = tuple(labels)
         if self.labels and len(self.labels) != self.num_classes:
-            raise InputError(f"{len(self.labels)} labels for {self.num_classes} classes; give one label a class, in order")
+            raise InputError(
+                f"{len(self.labels)} labels for {self.num_classes} classes; give one label a class, in order"
+            )
         self.head = find_head(self.model, self.num_classes)
         self.tap_specs = self._choose(taps)
         self.training = False
@@ -116,7 +119,7 @@ class FrozenClassifier(nn.Module):
 
     @property
     def has_class_evidence(self) -> bool:
-        """Whether the final layer reads the deepest tap's channels, so that rows · features are class evidence (CAM)."""
+        """Whether the final layer reads the deepest tap's channels, so that its rows give class evidence (CAM)."""
         weight = self.head_weight
         return weight is not None and weight.shape[1] == self.tap_specs[-1].channels
 
@@ -155,7 +158,9 @@ def find_head(model: nn.Module, num_classes: int) -> str | None:
     found = None
     for name, module in model.named_modules():
         linear = isinstance(module, nn.Linear) and module.out_features == num_classes
-        pointwise = isinstance(module, nn.Conv2d) and module.out_channels == num_classes and module.kernel_size == (1, 1)
+        pointwise = (
+            isinstance(module, nn.Conv2d) and module.out_channels == num_classes and module.kernel_size == (1, 1)
+        )
         if linear or pointwise:
             found = name
     return found

@@ -6,7 +6,7 @@ import dataclasses
 import inspect
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, Optional, get_type_hints
+from typing import Annotated, Any, get_type_hints
 
 import typer
 
@@ -73,10 +73,10 @@ PARSERS: dict[str, Callable[[Any], Any]] = {
 
 def option_of(field: dataclasses.Field[Any]) -> inspect.Parameter:
     """The command-line option that mirrors a field of `TrainConfig`."""
-    many = {"data": list[str], "taps": Optional[list[str]]}
+    many = {"data": list[str], "taps": list[str] | None}
     kind: Any = many.get(field.name) or get_type_hints(TrainConfig)[field.name]
     if field.name in ("size", "mean", "std"):
-        kind = Optional[str]
+        kind = str | None
     required = field.default is dataclasses.MISSING
     return inspect.Parameter(
         field.name,
@@ -111,6 +111,7 @@ def _mirror() -> inspect.Signature:
 
 
 # Typer reads a function's signature; mirroring the dataclass keeps options and fields the same by construction.
-train.__signature__ = _mirror()  # type: ignore[attr-defined]
-train.__annotations__ = {name: p.annotation for name, p in train.__signature__.parameters.items()}  # type: ignore[attr-defined]
-train.__doc__ = EXAMPLE
+_command: Any = train
+_command.__signature__ = _mirror()
+_command.__annotations__ = {name: option.annotation for name, option in _command.__signature__.parameters.items()}
+_command.__doc__ = EXAMPLE

@@ -73,7 +73,7 @@ class TrainConfig:
 
     mode: str = _option(
         "constraint",
-        "constraint: the least area that keeps the decision. area: every mask at --target-area. weighted: fixed weights.",
+        "constraint: the least area that keeps decisions. area: all masks at --target-area. weighted: fixed weights.",
     )
     retention: float = _option(0.95, "Share of decisions that the hard masks have to keep (mode constraint).")
     target_area: float = _option(0.2, "Share of pixels kept (mode area).")
@@ -119,7 +119,9 @@ class TrainConfig:
         inner = ("retention", "target_area", "min_area", "max_area", "holdout", "alpha", "delta")
         _check_range(self, inner, 0, 1, "in (0, 1)", open_low=True, open_high=True)
         weights = ("kl", "ce", "activation", "area", "binarisation", "tv", "necessity", "weight_decay", "max_minutes")
-        _check_range(self, (*weights, "cache_gigabytes", "workers", "patience", "evaluate_every"), 0, float("inf"), "≥ 0")
+        _check_range(
+            self, (*weights, "cache_gigabytes", "workers", "patience", "evaluate_every"), 0, float("inf"), "≥ 0"
+        )
         _check_choice("mode", self.mode, MODES)
         _check_choice("resize", self.resize, RESIZE_RULES)
         if self.min_area >= self.max_area:

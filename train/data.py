@@ -39,7 +39,9 @@ def find_images(roots: Sequence[str | Path]) -> list[Path]:
             raise InputError(f"data {root} does not exist; expected a folder of images or an image file")
         found.update([root] if root.is_file() else images.find_images(root))
     if not found:
-        raise InputError(f"no images below {', '.join(map(str, roots))}; expected files ending in {', '.join(images.SUFFIXES)}")
+        raise InputError(
+            f"no images below {', '.join(map(str, roots))}; expected files ending in {', '.join(images.SUFFIXES)}"
+        )
     return sorted(found)
 
 
@@ -62,9 +64,7 @@ def split_images(paths: Sequence[Path], holdout: float, max_holdout: int, seed: 
     order = np.random.default_rng(seed).permutation(len(paths))
     count = min(max(1, round(holdout * len(paths))), max_holdout, len(paths) - 1)
     held = set(order[:count].tolist())
-    return Split(
-        [p for i, p in enumerate(paths) if i not in held], [p for i, p in enumerate(paths) if i in held]
-    )
+    return Split([p for i, p in enumerate(paths) if i not in held], [p for i, p in enumerate(paths) if i in held])
 
 
 class ImageStore:
@@ -95,7 +95,7 @@ class ImageStore:
         self.cached = len(paths) * card.height * card.width * 3 <= cache_bytes
         self.unreadable: dict[Path, str] = {}
         self.paths: list[Path] = []
-        pixels: list[np.ndarray] = []
+        pixels: list[images.Picture] = []
         with ThreadPoolExecutor(self.workers) as pool:
             for path, image in zip(paths, pool.map(self._try_decode, paths), strict=True):
                 if on_image:
@@ -110,9 +110,12 @@ class ImageStore:
             raise InputError(f"none of {len(paths)} image files could be decoded; the first: {first}")
         self._pixels = torch.from_numpy(np.stack(pixels)) if self.cached else None
 
-    def _try_decode(self, path: Path) -> np.ndarray | None:
+    def _decode(self, path: Path) -> images.Picture:
+        return images.fit(images.rgb_from(path), self.card)
+
+    def _try_decode(self, path: Path) -> images.Picture | None:
         try:
-            return images.fit(path, self.card)
+            return self._decode(path)
         except (InputError, OSError) as error:
             self.unreadable[path] = str(error).splitlines()[0]
             return None
@@ -126,12 +129,12 @@ class ImageStore:
         if self._pixels is not None:
             return self._pixels[indices].permute(0, 3, 1, 2)
         with ThreadPoolExecutor(self.workers) as pool:
-            decoded = list(pool.map(lambda i: images.fit(self.paths[i], self.card), indices.tolist()))
+            decoded = list(pool.map(lambda i: self._decode(self.paths[i]), indices.tolist()))
         return torch.from_numpy(np.stack(decoded)).permute(0, 3, 1, 2)
 
     def batches(self, batch_size: int) -> list[Tensor]:
         """Indices of consecutive batches, all images once."""
-        return list(torch.arange(len(self)).split(batch_size))
+        return list(torch.split(torch.arange(len(self)), batch_size))
 
 
 def larger(card: InputCard) -> InputCard:
@@ -155,7 +158,7 @@ def batch_indices(step: int, batch_size: int, count: int, seed: int) -> Tensor:
     epochs = positions // count
     orders = {
         int(e): torch.randperm(count, generator=torch.Generator().manual_seed(seed * 1_000_003 + int(e)))
-        for e in epochs.unique()
+        for e in set(epochs.tolist())
     }
     return torch.stack([orders[int(e)][p % count] for p, e in zip(positions, epochs, strict=True)])
 
@@ -175,8 +178,6 @@ def random_crops(pixels: Tensor, height: int, width: int, generator: torch.Gener
     mirror = torch.where(draws[1] < 0.5, -1.0, 1.0)
     shift_x, shift_y = (1 - scale) * (2 * draws[2] - 1), (1 - scale) * (2 * draws[3] - 1)
     zero = torch.zeros_like(scale)
-    theta = torch.stack(
-        [torch.stack([scale * mirror, zero, shift_x], 1), torch.stack([zero, scale, shift_y], 1)], 1
-    )
+    theta = torch.stack([torch.stack([scale * mirror, zero, shift_x], 1), torch.stack([zero, scale, shift_y], 1)], 1)
     grid = F.affine_grid(theta, [count, 3, height, width], align_corners=False)
     return F.grid_sample(pixels.float(), grid, mode="bilinear", padding_mode="reflection", align_corners=False)

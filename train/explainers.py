@@ -1,9 +1,9 @@
 """The explainers: one forward pass from features or pixels, and a class, to a saliency map.
 
-Both families share one end: a raw map is standardised per image, which fixes its *ranking*, and lowered by a level predicted for
-the image, which fixes its *area*. saliency = sigmoid((standardised map − level) / TEMPERATURE). Keeping the two apart is what
-makes training steady: a map that cannot drift in scale or offset cannot collapse to all-ones or all-zeros, and the level is one
-number an image. Letters: B batch, C classes, h w the saliency's size.
+Both families share one end: a raw map is standardised per image, which fixes its *ranking*, and lowered by a level
+predicted for the image, which fixes its *area*. saliency = sigmoid((standardised map − level) / TEMPERATURE). Keeping
+the two apart is what makes training steady: a map that cannot drift in scale or offset cannot collapse to all-ones or
+all-zeros, and the level is one number an image. Letters: B batch, C classes, h w the saliency's size.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from whymask.train.config import ExplainerConfig
 from whymask.train.masks import standardise
 
 TEMPERATURE = 0.5
-"""Of the sigmoid over the standardised map. Constant: annealing it made the maps rough and lost what had been learned."""
+"""Of the sigmoid over the standardised map. Constant: annealing it made the maps rough and lost what had been
+learned."""
 
 MAX_LEVEL = 2.5
 """Bound of a predicted level in deviations of the map: between about 1 % and 99 % of a bell-shaped map's pixels."""
@@ -131,9 +132,9 @@ def resize_to(maps: Tensor, like: Tensor) -> Tensor:
 class TappedExplainer(Explainer):
     """A small top-down decoder on the frozen classifier's own activations.
 
-    Coarse taps are decoded first and added to finer ones (a feature pyramid, Lin et al. 2017, arXiv 1612.03144). Where the final
-    layer reads the deepest tap, the class activation map is an input at every stage and a residual at the end, so that the
-    untrained explainer already ranks as CAM does.
+    Coarse taps are decoded first and added to finer ones (a feature pyramid, Lin et al. 2017, arXiv 1612.03144).
+    Where the final layer reads the deepest tap, the class activation map is an input at every stage and a residual at
+    the end, so that the untrained explainer already ranks as CAM does.
     """
 
     kind = "tapped"
@@ -177,9 +178,10 @@ class TappedExplainer(Explainer):
 
 
 class Autoencoder(Explainer):
-    """Image → map, blind to the classifier's activations, as in *Activation Matching* (arXiv 2509.23051), but amortized.
+    """Image → map, blind to the classifier's activations, as in *Activation Matching* (arXiv 2509.23051).
 
-    Four strided stages, a top-down decoder with skips up to a quarter of the input size, the class gated in at the bottleneck.
+    Amortized, though: trained once. Four strided stages, a top-down decoder with skips up to a quarter of the input
+    size, the class gated in at the bottleneck.
     """
 
     kind = "autoencoder"

@@ -11,7 +11,9 @@ import csv
 import io
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +21,9 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor
 
-from whymask.runtime.errors import ArtefactError, InputError, TrainingError
+from whymask.runtime.errors import ArtefactError, TrainingError
 from whymask.runtime.files import write_atomically
+from whymask.runtime.progress import Progress as ProgressBar
 from whymask.runtime.progress import track
 from whymask.train.allocator import keep_freed_memory
 from whymask.train.calibrate import calibrate
@@ -77,7 +80,7 @@ def train(config: TrainConfig, out: Path, *, resume: bool = False) -> Run:
         strategy=config.strategy,
         precision=config.precision,  # type: ignore[arg-type]
     )
-    fabric.launch(_train_process, config, out, resume)
+    fabric.launch(partial(_train_process, config=config, out=out, resume=resume))
     return load_run(out)
 
 
@@ -109,12 +112,26 @@ def load_images(
     card = classifier.rule.to_card()
     split = split_images(find_images(config.data), config.holdout, config.max_holdout, config.seed)
     cache = config.cache_gigabytes * 1e9
-    total = 0 if quiet else len(split.train) + len(split.held_out)
-    with track(total, "reading images") as progress:
-        on_image = (lambda: None) if quiet else (lambda: progress.advance())
-        train_store = ImageStore(split.train, larger(card), cache, config.workers, on_image)
-        held_out = ImageStore(split.held_out, card, cache, config.workers, on_image)
+    with _bar(quiet, len(split.train) + len(split.held_out), "reading images", "images") as bar:
+        train_store = ImageStore(split.train, larger(card), cache, config.workers, bar.advance)
+        held_out = ImageStore(split.held_out, card, cache, config.workers, bar.advance)
     return train_store, held_out, {**train_store.unreadable, **held_out.unreadable}
+
+
+class _NoBar:
+    """Progress of a process that is not the first: shown nowhere."""
+
+    def advance(self, n: float = 1, note: str = "") -> None:
+        """Take no note."""
+
+
+@contextmanager
+def _bar(quiet: bool, total: int, description: str, unit: str) -> Iterator[ProgressBar]:
+    if quiet:
+        yield _NoBar()
+        return
+    with track(total, description, unit) as bar:
+        yield bar
 
 
 class Loop:
@@ -132,9 +149,7 @@ class Loop:
     ) -> None:
         self.fabric, self.config, self.out, self.classifier = fabric, config, out, classifier
         self.train_store, self.held_out, self.plain = train_store, held_out, explainer
-        optimizer = torch.optim.AdamW(
-            explainer.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
-        )
+        optimizer = torch.optim.AdamW(explainer.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
         self.explainer, self.optimizer = fabric.setup(explainer, optimizer)
         self.explainer.mark_forward_method("ranking_and_level")
         self.fill = fill_of(classifier)
@@ -153,7 +168,7 @@ class Loop:
         began = time.monotonic()
         quiet = not self.fabric.is_global_zero
         try:
-            with track(0 if quiet else config.steps, "training", done=progress.step) as bar:
+            with _bar(quiet, config.steps - progress.step, "training", "steps") as bar:
                 while progress.step < config.steps:
                     figures = self._step()
                     bar.advance(note=f"loss {figures['loss']:.2f}  {figures['images_per_s']:.0f} images/s")

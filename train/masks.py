@@ -1,7 +1,7 @@
 """Masks: the one function from saliency to mask, and the soft masks that training draws.
 
-`mask_from_saliency` is *the* mask: training, evaluation in torch, ONNX and TensorRT all compute it. Letters: B batch, h w
-the explainer's resolution, H W the input size.
+`mask_from_saliency` is *the* mask: training, evaluation in torch, ONNX and TensorRT all compute it. Letters: B batch,
+h w the explainer's resolution, H W the input size.
 """
 
 from __future__ import annotations

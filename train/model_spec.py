@@ -1,4 +1,4 @@
-"""From what a user types to a frozen classifier: `torchvision:NAME`, `timm:NAME` or `FILE.py:FACTORY`, weights, labels."""
+"""From what a user types to a frozen classifier: its source, its weights, its labels."""
 
 from __future__ import annotations
 
@@ -77,10 +77,12 @@ def _torchvision_model(name: str, weights: str | None, seed: int) -> tuple[nn.Mo
 
     if name not in models.list_models():
         raise InputError(f"torchvision has no model {name!r}{_near(name, models.list_models())}")
-    preset = models.get_model_weights(name).DEFAULT  # type: ignore[attr-defined]
+    preset = models.get_model_weights(name).DEFAULT
     transforms = preset.transforms()
     side = transforms.crop_size[0]
-    rule = InputRule(side, side, tuple(transforms.mean), tuple(transforms.std), "squash", side / transforms.resize_size[0])
+    rule = InputRule(
+        side, side, tuple(transforms.mean), tuple(transforms.std), "squash", side / transforms.resize_size[0]
+    )
 
     def build(num_classes: int | None) -> nn.Module:
         torch.manual_seed(seed)
@@ -94,7 +96,7 @@ def _torchvision_model(name: str, weights: str | None, seed: int) -> tuple[nn.Mo
 
 def _timm_model(name: str, weights: str | None, seed: int) -> tuple[nn.Module, InputRule]:
     import timm
-    from timm.data import resolve_model_data_config  # type: ignore[attr-defined]
+    from timm.data.config import resolve_model_data_config
 
     if not timm.is_model(name):
         raise InputError(f"timm has no model {name!r}{_near(name, timm.list_models())}")
@@ -108,7 +110,7 @@ def _timm_model(name: str, weights: str | None, seed: int) -> tuple[nn.Module, I
         model = _downloaded(lambda: timm.create_model(name, pretrained=True), f"timm:{name}")
     else:
         model = _with_weights(build, weights)
-    config = resolve_model_data_config(model)
+    config: dict[str, Any] = resolve_model_data_config(model)  # type: ignore[no-untyped-call]
     _, height, width = config["input_size"]
     return model, InputRule(
         height, width, tuple(config["mean"]), tuple(config["std"]), "squash", float(config["crop_pct"])
@@ -133,7 +135,9 @@ def _factory_model(path: Path, factory: str, weights: str | None) -> tuple[nn.Mo
     if not isinstance(model, nn.Module):
         raise InputError(f"{path}:{factory} returned {type(model).__name__}, expected a torch.nn.Module")
     if weights == RANDOM_WEIGHTS:
-        raise InputError(f"--weights random needs torchvision:NAME or timm:NAME; {path}:{factory} brings its own weights")
+        raise InputError(
+            f"--weights random needs torchvision:NAME or timm:NAME; {path}:{factory} brings its own weights"
+        )
     if weights is not None:
         _load_state(model, read_state(Path(weights)), weights)
     return model, InputRule()
@@ -158,7 +162,7 @@ def _with_weights(build: Callable[[int | None], nn.Module], weights: str) -> nn.
     state = read_state(Path(weights))
     head = _head_of_untrained(model)
     rows = state.get(f"{head}.weight") if head else None
-    if rows is not None and rows.shape[0] != model.get_submodule(str(head)).weight.shape[0]:
+    if rows is not None and rows.shape != model.state_dict()[f"{head}.weight"].shape:
         model = build(int(rows.shape[0]))
     _load_state(model, state, weights)
     return model
@@ -188,7 +192,9 @@ def read_state(path: Path) -> State:
         loaded = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # safetensors and pickle raise many kinds, all of which mean: not a weights file
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(f"weights file {path} cannot be read ({reason}); expected .safetensors or a .pth state dict") from None
+        raise InputError(
+            f"weights file {path} cannot be read ({reason}); expected .safetensors or a .pth state dict"
+        ) from None
     for key in ("state_dict", "model"):
         if isinstance(loaded, dict) and isinstance(loaded.get(key), dict):
             loaded = loaded[key]
@@ -200,7 +206,9 @@ def read_state(path: Path) -> State:
 def _load_state(model: nn.Module, state: State, weights: str) -> None:
     own = model.state_dict()
     wrong = [
-        f"{k} is {tuple(v.shape)}, expected {tuple(own[k].shape)}" for k, v in state.items() if k in own and v.shape != own[k].shape
+        f"{k} is {tuple(v.shape)}, expected {tuple(own[k].shape)}"
+        for k, v in state.items()
+        if k in own and v.shape != own[k].shape
     ]
     absent = [k for k in own if k not in state and not k.endswith("num_batches_tracked")]
     unknown = [k for k in state if k not in own]

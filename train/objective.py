@@ -1,8 +1,8 @@
 """The terms of the objective, each a mean over the batch or one number an image.
 
-Sources: activation matching, KL, cross-entropy and the priors follow *Activation Matching for Explanation Generation* (arXiv
-2509.23051), with distances made comparable between layers; dual ascent follows De Cao et al. 2020 (arXiv 2004.14992) and Vision
-DiffMask (arXiv 2304.06391). Letters: B batch, C classes, h w a map's size, H W the input's.
+Sources: activation matching, KL, cross-entropy and the priors follow *Activation Matching for Explanation Generation*
+(arXiv 2509.23051), with distances made comparable between layers; dual ascent follows De Cao et al. 2020 (arXiv
+2004.14992) and Vision DiffMask (arXiv 2304.06391). Letters: B batch, C classes, h w a map's size, H W the input's.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def activation_distance(features_image: list[Tensor], features_kept: list[Tensor
 
 
 def necessity(logits_dropped: Tensor, target: Tensor) -> Tensor:
-    """relu(p(target | complement) − 1/C) per image, float (B,): the class should fall to chance without the mask's pixels."""
+    """relu(p(target | complement) − 1/C) per image, float (B,): without the mask, the class should fall to chance."""
     probability = logits_dropped.softmax(1).gather(1, target[:, None])[:, 0]
     return F.relu(probability - 1.0 / logits_dropped.shape[1])
 
@@ -71,8 +71,9 @@ def is_kept(logits_kept: Tensor, target: Tensor) -> Tensor:
 class Multiplier:
     """The price λ of a lost decision, moved until the asked share of decisions is kept.
 
-    min area subject to retention ≥ ρ becomes area + λ · keep; λ ← λ · exp(rate · (ρ − retention)), clamped. The update is
-    multiplicative because λ spans orders of magnitude between classifiers, which is what makes hand weights not travel.
+    min area subject to retention ≥ ρ becomes area + λ · keep; λ ← λ · exp(rate · (ρ − retention)), clamped. The
+    update is multiplicative because λ spans orders of magnitude between classifiers, which is what makes hand weights
+    not travel.
 
     Attributes:
         value: λ.

@@ -1,10 +1,10 @@
 """The run directory: an explainer's weights, its card, its configuration.
 
-    RUN/explainer.safetensors   parameters and buffers of the explainer
-    RUN/card.json               the card (whymask.runtime.card)
-    RUN/config.json             how it was trained; enough to load the classifier again
-    RUN/metrics.csv             one row a logged step
-    RUN/checkpoint.pt           to resume from
+RUN/explainer.safetensors   parameters and buffers of the explainer
+RUN/card.json               the card (whymask.runtime.card)
+RUN/config.json             how it was trained; enough to load the classifier again
+RUN/metrics.csv             one row a logged step
+RUN/checkpoint.pt           to resume from
 """
 
 from __future__ import annotations
@@ -94,7 +94,9 @@ def load_run(path: Path, *, model: str | None = None, weights: str | None = None
         )
     explainer = build_explainer(config.explainer_config(), classifier)
     if not (path / EXPLAINER_FILE).is_file():
-        raise ArtefactError(f"{path} has no {EXPLAINER_FILE}; finish the training with: whymask train … -o {path} --resume")
+        raise ArtefactError(
+            f"{path} has no {EXPLAINER_FILE}; finish the training with: whymask train … -o {path} --resume"
+        )
     explainer.load_state_dict(load_file(path / EXPLAINER_FILE))
     return Run(classifier, explainer.eval(), card, config, path)
 
@@ -102,5 +104,7 @@ def load_run(path: Path, *, model: str | None = None, weights: str | None = None
 def _read(path: Path, name: str) -> str:
     file = path / name
     if not file.is_file():
-        raise ArtefactError(f"{path} is not a finished run directory: {name} is absent; make one with: whymask train … -o {path}")
+        raise ArtefactError(
+            f"{path} is not a finished run directory: {name} is absent; make one with: whymask train … -o {path}"
+        )
     return file.read_text(encoding="utf-8")

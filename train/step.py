@@ -1,9 +1,10 @@
 """One training step: which masks are drawn, what they cost, where the gradient goes.
 
-Two kinds of mask are drawn. A *random-area* mask cuts the ranking at the quantile of an area drawn for the image: it teaches the
-map to rank well at every area. An *own-level* mask cuts at the level that the explainer predicts for the image: it teaches how much
-of this image has to stay. The ranking takes the keep terms of both with weight one; the level takes the area term and λ times the
-keep terms of its own masks. So the search for the least area cannot spoil the ranking, which is what collapses when both are one.
+Two kinds of mask are drawn. A *random-area* mask cuts the ranking at the quantile of an area drawn for the image: it
+teaches the map to rank well at every area. An *own-level* mask cuts at the level that the explainer predicts for the
+image: it teaches how much of this image has to stay. The ranking takes the keep terms of both with weight one; the
+level takes the area term and λ times the keep terms of its own masks. So the search for the least area cannot spoil
+the ranking, which is what collapses when both are one.
 
 Letters: B batch, H W input size, h w the explainer's.
 """

@@ -1,7 +1,8 @@
 """Where an explainer listens: choosing and reading the frozen classifier's activations.
 
-A *tap* is a module of the classifier whose output is read as a feature map (B, C, h, w). Convolutional maps, channels-last
-maps (Swin) and token sequences (ViT) are brought to that one layout. Letters: B batch, C channels, h w map size, N tokens.
+A *tap* is a module of the classifier whose output is read as a feature map (B, C, h, w). Convolutional
+maps, channels-last maps (Swin) and token sequences (ViT) are brought to that one layout. Letters: B batch, C channels,
+h w map size, N tokens.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ class Tap:
         if self.layout == "nhwc":
             return output.permute(0, 3, 1, 2)
         patches = output[:, self.prefix :]  # (B, h·w, C)
-        return patches.transpose(1, 2).unflatten(2, (self.height, self.width))
+        return patches.transpose(1, 2).reshape(len(patches), self.channels, self.height, self.width)
 
 
 @contextmanager
@@ -136,9 +137,9 @@ def probe(model: nn.Module, height: int, width: int, head: str | None) -> list[T
 def choose_taps(model: nn.Module, height: int, width: int, head: str | None, head_width: int | None) -> tuple[Tap, ...]:
     """Choose taps for any timm or torchvision classifier, coarse maps last.
 
-    timm's `feature_info` names the stages where it exists; otherwise the last module at each map size stands for its stage
-    (blocks at even depths for a plain ViT). The deepest tap is the last map before the head whose channels the head reads, so
-    that class evidence can be computed from it.
+    timm's `feature_info` names the stages where it exists; otherwise the last module at each map size stands for its
+    stage (blocks at even depths for a plain ViT). The deepest tap is the last map before the head whose channels the
+    head reads, so that class evidence can be computed from it.
 
     Raises:
         InputError: the classifier has no spatial feature map.

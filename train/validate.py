@@ -46,11 +46,12 @@ def kept_at(
     kept, areas = [], []
     for indices in store.batches(BATCH):
         x = classifier.normalise(store[indices].to(saliency.device).float())
-        part, cut = saliency[indices], threshold
+        part = saliency[indices]
+        cut: float | Tensor = 0.5 if threshold is None else threshold
         if area is not None:
             wanted = torch.full((len(part),), area, device=part.device)
             cut = level_of_area(resize(part, x.shape[-2], x.shape[-1]), wanted)
-        mask = mask_from_saliency(part, x.shape[-2], x.shape[-1], 0.5 if cut is None else cut)
+        mask = mask_from_saliency(part, x.shape[-2], x.shape[-1], cut)
         logits = classifier(masked(x, mask, fill_background(x, fill)))
         kept.append(is_kept(logits, target[indices]))
         areas.append(mask.flatten(1).mean(1))
