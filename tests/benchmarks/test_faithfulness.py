@@ -75,9 +75,7 @@ def test_class_maps_are_asked_for_the_predicted_class_and_ranked_like_the_rest()
     assert measured.difference(Case("cam", "fill", 0.5)).interval.value == -1.0
 
 
-@pytest.mark.parametrize(
-    "options", [{"batch": 4}, {"takes_target": True}, {"batch": 1, "takes_target": True}], ids=str
-)
+@pytest.mark.parametrize("options", [{"batch": 4}, {"takes_target": True}, {"batch": 1, "takes_target": True}], ids=str)
 def test_the_form_of_the_graph_does_not_change_the_outcome(options: dict):
     images = pictures(7)
     plain = measure_faithfulness(explainer(oracle()), images, FaithfulnessConfig(batch_size=3))
