@@ -36,6 +36,7 @@ KIND = "whymask.bench"
 PACKAGES = ("whymask", "numpy", "onnxruntime", "onnxruntime-gpu", "pillow")
 LEAST_AGREEMENT = 0.9
 """Share of pictures with equal top-1 below which two files cannot be of one classifier, half precision or not."""
+WAITING = "threads sleep between calls (no spin-wait), so that neither graph's threads take a core from the other's"
 PREDICTED = -1
 """Value of the input `target` that means the predicted class."""
 
@@ -66,6 +67,7 @@ class BenchRecord:
         classifier_id, explainer_kind, precision: from the card.
         provider: that ran both graphs.
         transfers: whether copies between host and device are in the times.
+        waiting: what the threads do between calls.
         batch, threads, height, width: B, threads inside one operator, H, W.
         settings: how it was measured.
         images: what it was measured on.
@@ -89,6 +91,7 @@ class BenchRecord:
     precision: str
     provider: str
     transfers: str
+    waiting: str
     batch: int
     threads: int
     height: int
@@ -144,7 +147,36 @@ def run_bench(
     settings = settings or BenchSettings()
     alone_file = classifier_beside(file) if classifier is None else classifier
     threads = len(usable_cpus()) if threads is None else threads
-    with OrtBackend(file, provider, threads) as fused, _open_classifier(alone_file, fused, threads) as alone:
+    measured = _measure(file, alone_file, data, provider, threads, settings, on_progress)
+    return _record(measured, file, alone_file, threads, settings)
+
+
+@dataclass(frozen=True)
+class _Measured:
+    """What is known once both graphs are closed."""
+
+    card: Card
+    provider: str
+    source: PictureSource
+    agreement: float
+    pairs: Pairs
+    phases: Phases
+    load: Load
+
+
+def _measure(
+    file: Path,
+    alone_file: Path,
+    data: Path | None,
+    provider: str | None,
+    threads: int,
+    settings: BenchSettings,
+    on_progress: Callable[[float], None] | None,
+) -> _Measured:
+    with (
+        OrtBackend(file, provider, threads, spin=False) as fused,
+        _open_classifier(alone_file, fused, threads) as alone,
+    ):
         _check_graphs(fused, alone, file, alone_file, settings.batch)
         card = fused.card
         pictures, source = _pictures(data, settings, card.input)
@@ -153,7 +185,11 @@ def run_bench(
         with LoadMeter() as meter:
             pairs = measure_pairs(_runner(fused), _runner(alone), images, settings, on_pair=on_progress)
         phases = measure_phases(_prepare(card), _runner(fused), _finish(card, pictures), pictures, settings)
-        provider = fused.provider
+        return _Measured(card, fused.provider, source, agreement, pairs, phases, meter.load)
+
+
+def _record(measured: _Measured, file: Path, alone_file: Path, threads: int, settings: BenchSettings) -> BenchRecord:
+    card, pairs = measured.card, measured.pairs
     ratio = pairs.ratio(settings)
     return BenchRecord(
         schema=SCHEMA_VERSION,
@@ -164,25 +200,26 @@ def run_bench(
         classifier_id=card.classifier.id,
         explainer_kind=card.explainer.kind,
         precision=card.precision,
-        provider=provider,
-        transfers=_transfers(provider),
+        provider=measured.provider,
+        transfers=_transfers(measured.provider),
+        waiting=WAITING,
         batch=settings.batch,
         threads=threads,
         height=card.input.height,
         width=card.input.width,
         settings=settings,
-        images=source,
+        images=measured.source,
         machine=describe_machine(),
-        load=meter.load,
+        load=measured.load,
         versions=_versions(),
-        top1_agreement=agreement,
+        top1_agreement=measured.agreement,
         fused=summarise(pairs.fused_ms),
         classifier=summarise(pairs.classifier_ms),
         ratio=ratio,
         images_per_second=1e3 * settings.batch / float(pairs.fused_ms.mean()),
-        phases=_phase_summaries(phases),
-        verdict=_verdict(ratio, pairs, settings, meter.load, threads),
-        samples=_samples(pairs, phases),
+        phases=_phase_summaries(measured.phases),
+        verdict=_verdict(ratio, pairs, settings, measured.load, threads),
+        samples=_samples(pairs, measured.phases),
     )
 
 
@@ -197,7 +234,7 @@ def _open_classifier(file: Path, fused: OrtBackend, threads: int) -> OrtBackend:
             f"{file}: no such file, expected the classifier alone, to compare with. `whymask export RUN -o FILE.onnx` "
             "writes it beside FILE.onnx; export again, or name it with --classifier"
         )
-    return OrtBackend(file, fused.provider, threads)
+    return OrtBackend(file, fused.provider, threads, spin=False)
 
 
 def _check_graphs(fused: Backend, alone: Backend, file: Path, alone_file: Path, batch: int) -> None:

@@ -42,7 +42,8 @@ def bench(
 ) -> None:
     """Measure what the explanation costs beside the classifier alone, in interleaved pairs.
 
-    Example: whymask bench fused.onnx --data photos --threads 1 -o bench.json
+    Example:
+        whymask bench fused.onnx --data photos --threads 1 -o bench.json
     """
     from whymask.benchmarks.bench import run_bench
     from whymask.benchmarks.latency import BenchSettings
@@ -75,7 +76,8 @@ def demo(
 ) -> None:
     """Train, export, explain and bench on a procedural data set; needs neither network nor data, about 4 minutes.
 
-    Example: whymask demo -o demo-run
+    Example:
+        whymask demo -o demo-run
     """
     from whymask.benchmarks.demo import run_demo
 
@@ -103,7 +105,8 @@ def evaluate(
 ) -> None:
     """Measure whether the exported explanation keeps the classifier's decision, beside maps that know nothing.
 
-    Example: whymask evaluate fused.onnx --data photos --run run -o evaluation.json
+    Example:
+        whymask evaluate fused.onnx --data photos --run run -o evaluation.json
     """
     import shlex
 

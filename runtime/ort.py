@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -36,6 +36,8 @@ class OrtBackend:
         provider: `cpu`, `cuda`, `tensorrt` or ONNX Runtime's own name of a provider; None takes CUDA where it really
             loads, else the CPU.
         threads: threads inside one operator on the CPU; None leaves it to ONNX Runtime (one a physical core).
+        spin: let those threads wait for the next call by spinning, which answers sooner; without it they sleep between
+            calls, so that they take no core from another graph of the same process.
 
     Raises:
         MissingExtra: onnxruntime is not installed.
@@ -43,16 +45,17 @@ class OrtBackend:
         ArtefactError: no such file, or not a graph that ONNX Runtime can run.
     """
 
-    def __init__(self, path: str | Path, provider: str | None = None, threads: int | None = None) -> None:
+    def __init__(
+        self, path: str | Path, provider: str | None = None, threads: int | None = None, spin: bool = True
+    ) -> None:
         self._path = Path(path)
         if not self._path.is_file():
             raise ArtefactError(f"{self._path}: no such file, expected an ONNX graph made by whymask export")
         ort = import_onnxruntime("run an ONNX graph")
-        options = _options(ort, threads)
         if provider is None:
-            self._session = _best_session(ort, self._path, options)
+            self._session = _best_session(ort, self._path, lambda: _options(ort, threads, spin))
         else:
-            self._session = _asked_session(ort, self._path, options, _full_name(ort, provider))
+            self._session = _asked_session(ort, self._path, _options(ort, threads, spin), _full_name(ort, provider))
         self._provider: str = self._session.get_providers()[0]
         self._inputs = {node.name: _tensor_info(node) for node in self._session.get_inputs()}
         self._outputs = {node.name: _tensor_info(node) for node in self._session.get_outputs()}
@@ -155,9 +158,11 @@ def import_onnxruntime(purpose: str) -> Any:
     return ort
 
 
-def _options(ort: Any, threads: int | None) -> Any:
+def _options(ort: Any, threads: int | None, spin: bool) -> Any:
     options = ort.SessionOptions()
     options.log_severity_level = ERRORS_ONLY
+    if not spin:
+        options.add_session_config_entry("session.force_spinning_stop", "1")
     if threads is not None:
         if threads < 1:
             raise InputError(f"threads: got {threads}, expected a whole number of at least 1, or None")
@@ -176,15 +181,15 @@ def _full_name(ort: Any, provider: str) -> str:
     )
 
 
-def _best_session(ort: Any, path: Path, options: Any) -> Any:
+def _best_session(ort: Any, path: Path, new_options: Callable[[], Any]) -> Any:
     listed = ort.get_available_providers()
     # onnxruntime-gpu lists CUDA on every machine and writes errors to the terminal when it cannot load: ask the driver.
     if CUDA in listed and cuda_driver().devices:
         try:
-            return _verified_session(ort, path, options, CUDA)
+            return _verified_session(ort, path, new_options(), CUDA)
         except BackendError:
-            options = _options(ort, options.intra_op_num_threads or None)
-    return _cpu_session(ort, path, options)
+            pass
+    return _cpu_session(ort, path, new_options())
 
 
 def _asked_session(ort: Any, path: Path, options: Any, provider: str) -> Any:

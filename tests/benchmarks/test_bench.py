@@ -28,9 +28,9 @@ QUICK = BenchSettings(
     seconds=0.2, pictures=4, warmup_seconds=0.0, warmup_pairs=2, min_pairs=10, resamples=50, phase_calls=5
 )
 GOLDEN_KEYS = """
-schema kind created fused_file classifier_file classifier_id explainer_kind precision provider transfers batch threads
-height width settings images machine load versions top1_agreement fused classifier ratio images_per_second phases
-verdict samples
+schema kind created fused_file classifier_file classifier_id explainer_kind precision provider transfers waiting batch
+threads height width settings images machine load versions top1_agreement fused classifier ratio images_per_second
+phases verdict samples
 """.split()
 GOLDEN_SUMMARY = ["count", "min_ms", "p50_ms", "p90_ms", "p95_ms", "p99_ms", "max_ms", "mean_ms", "std_ms", "iqr_ms"]
 
