@@ -1,0 +1,149 @@
+"""`whymask export`: one checked ONNX file from a run directory. Light to import: torch comes when the command runs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from whymask.export.config import ExportConfig
+from whymask.runtime.card import EXPLANATION, Card
+from whymask.runtime.errors import InputError, MissingExtra
+from whymask.runtime.progress import track
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+DEFAULTS = ExportConfig()
+
+
+def export(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Run directory made by whymask train.")],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="Fused graph to write; the classifier alone goes beside it.")
+    ],
+    precision: Annotated[
+        str, typer.Option(help="fp32, or fp16 for a half body with FP32 islands.")
+    ] = DEFAULTS.precision,
+    opset: Annotated[
+        int, typer.Option(help="ONNX operator set; TensorRT 8.6 reads 17, TensorRT 10 up to 20.")
+    ] = DEFAULTS.opset,
+    batch: Annotated[
+        int, typer.Option(help="Largest batch in images; any size from 1 to it runs.")
+    ] = DEFAULTS.max_batch,
+    fixed_batch: Annotated[bool, typer.Option("--fixed-batch", help="Fix the batch at --batch images.")] = False,
+    with_outputs: Annotated[
+        list[str] | None, typer.Option("--with", metavar="OUTPUT", help="Add an output: explanation. Repeatable.")
+    ] = None,
+    certify: Annotated[
+        bool, typer.Option("--certify", help="Add kept_logits and dropped_logits; two more classifier passes.")
+    ] = False,
+    target: Annotated[bool, typer.Option("--target", help="Add the input target: which class to explain.")] = False,
+    data: Annotated[
+        Path | None,
+        typer.Option(help="Images to compare file and modules on.", show_default="the run's, else synthetic ones"),
+    ] = None,
+    model: Annotated[str | None, typer.Option(help="The classifier, when it moved since training.")] = None,
+    weights: Annotated[str | None, typer.Option(help="The classifier's weights, when they moved.")] = None,
+    keep: Annotated[bool, typer.Option("--keep", help="Write the files even where a gate fails.")] = False,
+    require_rtx: Annotated[
+        bool, typer.Option("--require-rtx", help="Fail where TensorRT-RTX is not installed to check the graph.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print only JSON on standard output.")] = False,
+) -> None:
+    """Fuse classifier and explainer into one ONNX graph, and check it before it is written.
+
+    Gates: onnx's checker, ONNX Runtime against torch on images, TensorRT-RTX's parser and builder. A failed gate exits
+    with 1 and leaves no file behind.
+
+    Example:
+        whymask export runs/resnet18 -o fused.onnx --precision fp16 --with explanation
+    """
+    options: dict[str, Any] = {
+        "precision": precision,
+        "opset": opset,
+        "max_batch": batch,
+        "dynamic": not fixed_batch,
+        "with_explanation": _with_explanation(with_outputs or []),
+        "certify": certify,
+        "target": target,
+    }
+    ExportConfig(**options)  # refuses a wrong option before torch is loaded
+    card = _export(run, out, data, {"model": model, "weights": weights}, options, keep=keep, require_rtx=require_rtx)
+    if as_json:
+        typer.echo(json.dumps({"out": str(out), "card": json.loads(card.to_json())}, ensure_ascii=False))
+        return
+    for line in summary(out, card):
+        typer.echo(line)
+
+
+def _with_explanation(names: list[str]) -> bool:
+    for name in names:
+        if name != EXPLANATION:
+            raise InputError(
+                f"--with {name}: expected {EXPLANATION}; kept_logits and dropped_logits come with --certify"
+            )
+    return bool(names)
+
+
+def _export(
+    run: Path,
+    out: Path,
+    data: Path | None,
+    moved: dict[str, str | None],
+    options: dict[str, Any],
+    *,
+    keep: bool,
+    require_rtx: bool,
+) -> Card:
+    try:
+        from whymask.export.onnx_from_run import STAGES, export_run
+        from whymask.train.run import load_run
+    except ModuleNotFoundError as error:
+        raise MissingExtra(str(error.name), "export", "export a graph") from None
+    with track(STAGES + 1, "exporting") as progress:
+        progress.advance(0, f"load {run}")
+        loaded = load_run(run, **moved)
+        images = None if data is None else _images(data, loaded.card)
+
+        def on_stage(stage: str) -> None:
+            progress.advance(1, stage)
+
+        return export_run(loaded, out, images=images, on_stage=on_stage, keep=keep, require_rtx=require_rtx, **options)
+
+
+def _images(data: Path, card: Card) -> NDArray[np.uint8]:
+    from whymask.export.samples import real_pictures
+
+    images = real_pictures([data], card.input)
+    if images is None:
+        raise InputError(f"--data {data}: no image there can be read; expected a folder of images or an image file")
+    return images
+
+
+def summary(out: Path, card: Card) -> list[str]:
+    """What was written and how it was checked, as lines for a terminal.
+
+    Args:
+        out: the fused graph's file.
+        card: as the file holds it.
+    """
+    from whymask.export.onnx_from_run import classifier_path
+    from whymask.export.rtx import NOT_RUN, PACKAGE
+
+    figures, cost = card.metrics, card.cost
+    kind = "synthetic images, give real ones with --data" if figures["parity_synthetic"] else "images"
+    version = card.versions.get(PACKAGE)
+    return [
+        f"{out}: {card.precision}, opset {card.versions['opset']}; the classifier alone: {classifier_path(out).name}",
+        f"cost: classifier {cost['classifier_macs'] / 1e9:.3f} G multiply-adds, explainer "
+        f"{cost['explainer_macs'] / 1e9:.3f} G (+{cost['explainer_macs'] / cost['classifier_macs']:.1%})",
+        f"ONNX Runtime against torch on {figures['parity_images']:.0f} {kind}: "
+        f"top-1 {figures['parity_top1_agreement']:.1%}, mask IoU {figures['parity_mask_iou']:.4f}, "
+        f"saliency rank ≥ {figures['parity_saliency_rank']:.4f}",
+        f"TensorRT-RTX parser and builder: {f'accepted by {version}' if version else NOT_RUN}",
+        f"next: whymask explain {out} IMAGES -o explained",
+    ]

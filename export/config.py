@@ -1,0 +1,56 @@
+"""The settings of one export, checked when they are made."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from whymask.runtime.card import DROPPED_LOGITS, EXPLANATION, KEPT_LOGITS, LOGITS, MASK, SALIENCY
+from whymask.runtime.errors import InputError
+
+PRECISIONS = ("fp32", "fp16")
+OPSETS = range(17, 22)
+
+
+@dataclass(frozen=True)
+class ExportConfig:
+    """What the exported graph is to be.
+
+    Attributes:
+        precision: `fp32`, or `fp16` for a half-precision body with FP32 islands.
+        opset: ONNX operator set, 17 to 21. 17 is what TensorRT 8.6 (JetPack 6.0) reads; later ones read it too.
+        max_batch: largest batch, in images, ≥ 1. Only TensorRT profiles need it; 32 keeps their memory modest.
+        dynamic: any batch from 1 to `max_batch`; False fixes the batch at `max_batch`.
+        with_explanation: add the output `explanation`.
+        certify: add `kept_logits` and `dropped_logits`, at the price of two more classifier passes.
+        target: add the input `target`.
+    """
+
+    precision: str = "fp32"
+    opset: int = 17
+    max_batch: int = 32
+    dynamic: bool = True
+    with_explanation: bool = False
+    certify: bool = False
+    target: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be exported."""
+        if self.precision not in PRECISIONS:
+            raise InputError(f"precision is {self.precision!r}, expected one of {', '.join(PRECISIONS)}")
+        if self.opset not in OPSETS:
+            raise InputError(f"opset is {self.opset}, expected {OPSETS.start} to {OPSETS.stop - 1}")
+        if self.max_batch < 1:
+            raise InputError(f"batch is {self.max_batch}, expected 1 or more images")
+
+    @property
+    def has_dynamic_batch(self) -> bool:
+        """Whether the batch is left open; a batch of 1 to 1 is a fixed one."""
+        return self.dynamic and self.max_batch > 1
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Names of the graph's outputs."""
+        optional = ((EXPLANATION,) if self.with_explanation else ()) + (
+            (KEPT_LOGITS, DROPPED_LOGITS) if self.certify else ()
+        )
+        return (LOGITS, SALIENCY, MASK, *optional)

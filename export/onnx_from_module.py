@@ -1,0 +1,148 @@
+"""From a torch module to a checked ONNX graph at the asked operator set, its nodes named after the module's parts."""
+
+from __future__ import annotations
+
+import ast
+import io
+import warnings
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout
+
+import onnx
+import torch
+from onnx import NodeProto, helper
+from torch import Tensor, nn
+
+from whymask.export.fold import fold_batch_norm
+from whymask.export.opset import EXPORTED, LOWEST, lower_to_17
+from whymask.runtime.errors import ArtefactError
+
+BATCH = "batch"
+"""Name of the open dimension."""
+
+FOREIGN_WARNINGS = (
+    "# The axis name: batch will not be used",  # torch: the second input's batch dimension is the first one's
+    ".*is deprecated",  # torch.export and onnxscript, of their own internals
+)
+
+
+def onnx_from_module(
+    module: nn.Module,
+    example: tuple[Tensor, ...],
+    inputs: Sequence[str],
+    outputs: Sequence[str],
+    opset: int,
+    max_batch: int | None,
+) -> onnx.ModelProto:
+    """Export a module.
+
+    Args:
+        module: in eval mode, on the CPU.
+        example: its inputs, batch first.
+        inputs, outputs: tensor names, in the module's own order.
+        opset: operator set, ≥ 17.
+        max_batch: largest batch of an open batch dimension; None fixes the batch at the example's.
+
+    Returns:
+        A graph that onnx's full check accepts, with node names `part.submodule/Op` and types stated.
+
+    Raises:
+        ArtefactError: the module cannot be exported, or not at this opset.
+    """
+    model = _exported(module, example, inputs, outputs, max(opset, EXPORTED), max_batch)
+    _name_nodes(model)
+    _strip(model)
+    fold_batch_norm(model)
+    if opset == LOWEST:
+        lower_to_17(model)
+    model.ir_version = helper.find_min_ir_version_for(list(model.opset_import))
+    _check(model, opset)
+    return model
+
+
+def _exported(
+    module: nn.Module,
+    example: tuple[Tensor, ...],
+    inputs: Sequence[str],
+    outputs: Sequence[str],
+    opset: int,
+    max_batch: int | None,
+) -> onnx.ModelProto:
+    shapes = None
+    if max_batch is not None:
+        batch = torch.export.Dim(BATCH, min=1, max=max_batch)
+        shapes = tuple({0: batch} for _ in example)
+    with _quiet(), torch.no_grad():
+        try:
+            program = torch.onnx.export(
+                module,
+                example,
+                dynamo=True,
+                opset_version=opset,
+                input_names=list(inputs),
+                output_names=list(outputs),
+                dynamic_shapes=shapes,
+                external_data=False,
+                verbose=False,
+            )
+        except Exception as error:  # torch.export raises many kinds, all of which mean: this module does not export
+            raise ArtefactError(_why_not_exported(error, max_batch)) from error
+    if program is None:
+        raise ArtefactError("torch.onnx.export returned nothing; this torch is too old, install torch 2.6 or newer")
+    return program.model_proto
+
+
+def _why_not_exported(error: Exception, max_batch: int | None) -> str:
+    reason: BaseException = error
+    while reason.__cause__ is not None:
+        reason = reason.__cause__
+    lines = [line for line in str(reason).splitlines() if line.strip()] or [type(reason).__name__]
+    hint = "; a classifier that fixes its batch size exports with --fixed-batch" if max_batch is not None else ""
+    return f"torch could not export the graph ({type(reason).__name__}: {lines[0].strip()}){hint}"
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Hold back the exporter's own chatter, and nothing else."""
+    with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
+        for message in FOREIGN_WARNINGS:
+            warnings.filterwarnings("ignore", message=message)
+        yield
+
+
+def _name_nodes(model: onnx.ModelProto) -> None:
+    """Name each node after its module: profilers and the cost table tell the parts apart by these names."""
+    seen: Counter[str] = Counter()
+    for node in model.graph.node:
+        base = f"{_scope(node)}/{node.op_type}"
+        node.name = f"{base}_{seen[base]}" if seen[base] else base
+        seen[base] += 1
+
+
+def _scope(node: NodeProto) -> str:
+    for prop in node.metadata_props:
+        if prop.key == "pkg.torch.onnx.name_scopes":
+            modules = ast.literal_eval(prop.value)[:-1]  # the last entry is the operator
+            return modules[-1].split("@")[0] if modules and modules[-1] else "graph"
+    return "graph"
+
+
+def _strip(model: onnx.ModelProto) -> None:
+    """Remove what the exporter noted for debugging: stack traces with this machine's paths, and a kilobyte a node."""
+    graph = model.graph
+    for holder in (model, graph, *graph.node, *graph.value_info, *graph.input, *graph.output, *graph.initializer):
+        if hasattr(holder, "metadata_props"):
+            del holder.metadata_props[:]
+        holder.doc_string = ""
+    model.producer_name, model.producer_version = "whymask", ""
+
+
+def _check(model: onnx.ModelProto, opset: int) -> None:
+    found = {entry.domain: entry.version for entry in model.opset_import}
+    if found.get("") != opset:
+        raise ArtefactError(f"asked for opset {opset}, the exporter made {found.get('')}; try another --opset")
+    try:
+        onnx.checker.check_model(model, full_check=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        raise ArtefactError(f"the exported graph is not valid ONNX at opset {opset}: {error}") from None

@@ -1,0 +1,241 @@
+"""From a run directory to the files that ship: the fused graph, and the classifier alone beside it.
+
+Nothing is written before every gate has passed: onnx's checker, ONNX Runtime against torch, TensorRT-RTX.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+import torch
+from numpy.typing import NDArray
+
+from whymask.export import parity, rtx
+from whymask.export.config import ExportConfig
+from whymask.export.cost import cost_of
+from whymask.export.fuse import ClassifierGraph, FusedGraph
+from whymask.export.half import check_precision, half_copies
+from whymask.export.onnx_from_module import onnx_from_module
+from whymask.export.samples import real_pictures, synthetic_pictures
+from whymask.runtime.card import IMAGE, LOGITS, METADATA_KEY, SALIENCY, TARGET, Card
+from whymask.runtime.errors import InputError, MissingExtra, WhymaskError
+from whymask.runtime.files import atomic_path
+from whymask.train.classifier import FrozenClassifier
+from whymask.train.explainers import Explainer
+from whymask.train.run import Run
+
+STAGES = 4
+"""Steps that `on_stage` is told of."""
+
+OnStage = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class _Models:
+    fused: onnx.ModelProto
+    classifier: onnx.ModelProto
+
+
+def export_run(
+    run: Run,
+    out: Path,
+    *,
+    precision: str = "fp32",
+    opset: int = 17,
+    max_batch: int = 32,
+    dynamic: bool = True,
+    with_explanation: bool = False,
+    certify: bool = False,
+    target: bool = False,
+    images: NDArray[np.uint8] | None = None,
+    keep: bool = False,
+    require_rtx: bool = False,
+    on_stage: OnStage = lambda stage: None,
+) -> Card:
+    """Export a run as `out`, and its classifier alone as `<stem>.classifier.onnx` beside it.
+
+    Args:
+        run: its classifier and explainer are left exactly as they are.
+        out: the fused graph's file, ending in `.onnx`.
+        precision, opset, max_batch, dynamic, with_explanation, certify, target: see `ExportConfig`.
+        images: uint8, (N, H, W, 3), to compare file and modules on; the run's own data when None, else synthetic ones.
+        keep: write the files even where a gate fails; the error is raised all the same.
+        require_rtx: make an absent TensorRT-RTX an error; otherwise its gate is left out, and the card's versions lack
+            it.
+        on_stage: told of each stage as it starts.
+
+    Returns:
+        The card that the file holds.
+
+    Raises:
+        InputError: an option or a picture is not what was expected.
+        ArtefactError: the modules do not export, or TensorRT-RTX refuses the graph.
+        ParityError: the file disagrees with the modules.
+        MissingExtra: TensorRT-RTX is required and not installed.
+    """
+    config = ExportConfig(precision, opset, max_batch, dynamic, with_explanation, certify, target)
+    _check_request(out, require_rtx)
+    pictures, is_synthetic = _pictures(run, images)
+    on_stage(f"export {config.precision} at opset {config.opset}")
+    models = _models(run, config)
+    card = _with_facts(run.card, config, models)
+    try:
+        on_stage(f"compare with torch on {len(pictures)} {'synthetic ' if is_synthetic else ''}images")
+        card = _compared(card, run, config, models, pictures, is_synthetic)
+        on_stage("parse and build with TensorRT-RTX")
+        card = _built(card, config, models, require_rtx)
+    except WhymaskError:
+        if keep:
+            _write(out, models, card)
+        raise
+    on_stage(f"write {out.name}")
+    _write(out, models, card)
+    return card
+
+
+def classifier_onnx(run: Run, out: Path, *, precision: str = "fp32", opset: int = 17, max_batch: int = 32) -> Path:
+    """Write the classifier alone, with the fused graph's `image` input and `logits` output.
+
+    Args:
+        run: whose classifier.
+        out: the *fused* graph's file; the classifier's is written beside it.
+        precision, opset, max_batch: see `ExportConfig`.
+
+    Returns:
+        The file written, `classifier_path(out)`.
+    """
+    config = ExportConfig(precision, opset, max_batch)
+    model = _classifier_model(_bodies(run, config)[0], config)
+    with atomic_path(classifier_path(out)) as temporary:
+        temporary.write_bytes(model.SerializeToString())
+    return classifier_path(out)
+
+
+def classifier_path(out: Path) -> Path:
+    """Where the classifier alone lies: `fused.onnx` → `fused.classifier.onnx`."""
+    return out.with_name(f"{out.stem}.classifier.onnx")
+
+
+def _check_request(out: Path, require_rtx: bool) -> None:
+    if out.suffix != ".onnx":
+        raise InputError(f"output file is {out.name!r}, expected a name ending in .onnx")
+    if require_rtx and not rtx.is_installed():
+        raise MissingExtra(rtx.PACKAGE, rtx.EXTRA, "check a graph with TensorRT's parser and builder")
+
+
+def _pictures(run: Run, images: NDArray[np.uint8] | None) -> tuple[NDArray[np.uint8], bool]:
+    """Pictures to compare on, and whether they are synthetic."""
+    given = images if images is not None else real_pictures(run.config.data, run.card.input)
+    pictures = given if given is not None else synthetic_pictures(run.card.input)
+    expected = (run.card.input.height, run.card.input.width, 3)
+    if pictures.ndim != 4 or pictures.shape[1:] != expected or pictures.dtype != np.uint8 or not len(pictures):
+        raise InputError(
+            f"images are {pictures.dtype} {pictures.shape}, expected uint8 (N, {', '.join(map(str, expected))})"
+        )
+    return pictures, given is None
+
+
+def _bodies(run: Run, config: ExportConfig) -> tuple[FrozenClassifier, Explainer]:
+    return half_copies(run.classifier, run.explainer) if config.precision == "fp16" else (run.classifier, run.explainer)
+
+
+def _models(run: Run, config: ExportConfig) -> _Models:
+    classifier, explainer = _bodies(run, config)
+    graph = FusedGraph(classifier, explainer, run.card, config).eval()
+    image = _example(classifier, config)
+    example = (image, torch.full((len(image),), -1)) if config.target else (image,)
+    inputs = (IMAGE, TARGET) if config.target else (IMAGE,)
+    fused = onnx_from_module(graph, example, inputs, config.outputs, config.opset, _open_batch(config))
+    check_precision(fused, config.precision)
+    return _Models(fused, _classifier_model(classifier, config))
+
+
+def _classifier_model(classifier: FrozenClassifier, config: ExportConfig) -> onnx.ModelProto:
+    graph = ClassifierGraph(classifier).eval()
+    example = _example(classifier, config)
+    model = onnx_from_module(graph, (example,), (IMAGE,), (LOGITS,), config.opset, _open_batch(config))
+    check_precision(model, config.precision)
+    return model
+
+
+def _example(classifier: FrozenClassifier, config: ExportConfig) -> torch.Tensor:
+    # torch.export takes a dimension of 1 for a constant: an open batch needs an example of 2.
+    count = 2 if config.has_dynamic_batch else config.max_batch
+    return torch.zeros(count, classifier.rule.height, classifier.rule.width, 3, dtype=torch.uint8)
+
+
+def _open_batch(config: ExportConfig) -> int | None:
+    return config.max_batch if config.has_dynamic_batch else None
+
+
+def _with_facts(card: Card, config: ExportConfig, models: _Models) -> Card:
+    """The card with what is known once the graph is there."""
+    saliency = models.fused.graph.output[config.outputs.index(SALIENCY)].type.tensor_type.shape.dim
+    return replace(
+        card,
+        explainer=replace(card.explainer, height=saliency[1].dim_value, width=saliency[2].dim_value),
+        precision=config.precision,
+        cost=cost_of(models.fused, models.classifier),
+        versions=card.versions | _versions(config),
+    )
+
+
+def _compared(
+    card: Card, run: Run, config: ExportConfig, models: _Models, pictures: NDArray[np.uint8], is_synthetic: bool
+) -> Card:
+    """The card with the parity figures.
+
+    Raises:
+        ParityError: a gate fails.
+    """
+    allowed = parity.TOLERANCES[config.precision]
+    batch = None if config.has_dynamic_batch else config.max_batch
+    plain = replace(config, certify=False, with_explanation=False)  # both are judged on the file's own masks
+    reference = FusedGraph(run.classifier, run.explainer, run.card, plain).eval()
+    expected = parity.torch_outputs(reference, pictures)
+    actual = parity.OnnxRunner(models.fused.SerializeToString(), batch)(pictures)
+    alone = parity.OnnxRunner(models.classifier.SerializeToString(), batch)(pictures)[LOGITS]
+    figures = parity.measure(expected, actual, alone, reference, pictures, allowed)
+    parity.check(figures, allowed)
+    stated = {f"parity_{name.removesuffix('_min')}": value for name, value in figures.items()}
+    stated |= {"parity_images": float(len(pictures)), "parity_synthetic": float(is_synthetic)}
+    return replace(card, metrics=card.metrics | stated, tolerances=allowed.as_dict())
+
+
+def _built(card: Card, config: ExportConfig, models: _Models, require_rtx: bool) -> Card:
+    """The card with TensorRT-RTX's version where its gate was run, and without it where not."""
+    versions = {name: version for name, version in card.versions.items() if name != rtx.PACKAGE}
+    if require_rtx or rtx.is_installed():
+        built = rtx.build_with_rtx(models.fused.SerializeToString(), config.max_batch)
+        versions[rtx.PACKAGE] = built.version
+    return replace(card, versions=versions)
+
+
+def _versions(config: ExportConfig) -> dict[str, str]:
+    packages = ("whymask", "torch", "onnx", "onnxscript", "onnxruntime")
+    found = {}
+    for package in packages:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except (
+            importlib.metadata.PackageNotFoundError
+        ):  # onnxruntime-gpu in onnxruntime's place, or an uninstalled tree
+            continue
+    return found | {"opset": str(config.opset)}
+
+
+def _write(out: Path, models: _Models, card: Card) -> None:
+    fused = onnx.ModelProto()
+    fused.CopyFrom(models.fused)
+    entry = fused.metadata_props.add()
+    entry.key, entry.value = METADATA_KEY, card.to_json()
+    with ExitStack() as files:  # both are renamed, or neither
+        paths = [files.enter_context(atomic_path(path)) for path in (out, classifier_path(out))]
+        for path, model in zip(paths, (fused, models.classifier), strict=True):
+            path.write_bytes(model.SerializeToString())
