@@ -7,9 +7,14 @@ import json
 from pathlib import Path
 
 import pytest
+from quadrant import explainer, oracle, pictures
+from typer.testing import CliRunner
 
 from whymask.benchmarks import imagenet
-from whymask.runtime.errors import InputError
+from whymask.benchmarks.faithfulness import FaithfulnessConfig, measure_faithfulness
+from whymask.benchmarks.records import report_from_measurements
+from whymask.benchmarks.tables import BEGIN, END
+from whymask.runtime.errors import ArtefactError, InputError
 
 
 def touch(*paths: Path) -> None:
@@ -53,6 +58,47 @@ def test_committed_results_come_in_the_studys_order(tmp_path: Path):
     for name in ("squeezenet1_1", "mobilenet_v2_tf", "other"):
         (tmp_path / f"{name}.json").write_text(json.dumps({"schema": 1, "name": name}), encoding="utf-8")
     assert [report["name"] for report in imagenet.committed_reports(tmp_path)] == ["mobilenet_v2_tf", "squeezenet1_1"]
+
+
+@pytest.fixture
+def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A repository of its own, with data, an exported graph, and a judge that answers at once."""
+    monkeypatch.setattr(imagenet, "REPOSITORY", tmp_path)
+    monkeypatch.setattr(imagenet, "RESULTS", tmp_path / "results")
+    monkeypatch.setattr(imagenet, "RUNS", tmp_path / "runs")
+    monkeypatch.setenv(imagenet.DATA_VARIABLE, str(tmp_path))
+    touch(tmp_path / "classifiers.py", tmp_path / "runs" / "squeezenet1_1" / imagenet.GRAPH_FILE)
+
+    def judged(file: Path, sets: dict[str, list[Path]], *, command: str, run: Path, limit: int | None) -> dict:
+        assert (file.parent, list(sets)) == (run, ["imagenette10_128/val", "photos_ccby"])
+        measured = measure_faithfulness(explainer(oracle()), pictures(limit or 4), FaithfulnessConfig(areas=(0.2,)))
+        return report_from_measurements(file, explainer(oracle()), FaithfulnessConfig(), [measured], command)
+
+    monkeypatch.setattr(imagenet, "evaluate_file", judged)
+    return tmp_path
+
+
+def test_a_result_is_kept_with_its_command_and_fills_both_tables(workplace: Path):
+    (workplace / "README.md").write_text(f"# Title\n{BEGIN}\n{END}\n", encoding="utf-8")
+    runner = CliRunner()
+    assert runner.invoke(imagenet.app, ["evaluate", "squeezenet1_1"], catch_exceptions=False).exit_code == 0
+    assert runner.invoke(imagenet.app, ["table"], catch_exceptions=False).exit_code == 0
+    report = json.loads((workplace / "results" / "squeezenet1_1.json").read_text(encoding="utf-8"))
+    assert report["command"] == "python -m whymask.benchmarks.imagenet evaluate squeezenet1_1"
+    assert "| explainer | **100.0 (40–100)**" in (workplace / "results" / "README.md").read_text(encoding="utf-8")
+    assert "| quadrant | images | explainer | **100**" in (workplace / "README.md").read_text(encoding="utf-8")
+
+
+def test_a_part_of_the_pictures_never_becomes_a_result(workplace: Path):
+    done = CliRunner().invoke(imagenet.app, ["evaluate", "squeezenet1_1", "--limit", "2"], catch_exceptions=False)
+    assert done.exit_code == 0
+    assert not (workplace / "results").exists()
+    assert (workplace / "runs" / "squeezenet1_1" / "squeezenet1_1.json").is_file()
+
+
+def test_a_classifier_that_was_not_trained_says_how_to(workplace: Path):
+    with pytest.raises(ArtefactError, match=r"absent; make it with: .* train mobilenet_v2_tf"):
+        CliRunner().invoke(imagenet.app, ["evaluate", "mobilenet_v2_tf"], catch_exceptions=False)
 
 
 @pytest.fixture
