@@ -97,12 +97,12 @@ def check_nothing_heavy_came_along(python: Path) -> None:
 
 
 def run_the_runtime_tests(python: Path, folder: Path) -> None:
-    """tests/runtime against the installed wheel, from a folder that has no sources to fall back on."""
-    say("running tests/runtime without torch")
+    """What a device needs against the installed wheel, from a folder that has no sources to fall back on."""
+    say("running the tests of runtime and latency without torch")
     away = folder / "away"
     shutil.copytree(ROOT / "tests", away / "tests", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy2(ROOT / "pyproject.toml", away)
-    call(str(python), "-m", "pytest", "-q", "tests/runtime", cwd=away)
+    call(str(python), "-m", "pytest", "-q", "tests/runtime", "tests/benchmarks/test_latency.py", cwd=away)
 
 
 def run_every_help(program: Path, folder: Path) -> None:
