@@ -34,6 +34,8 @@ from whymask.runtime.ort import CPU, OrtBackend
 SCHEMA_VERSION = 1
 KIND = "whymask.bench"
 PACKAGES = ("whymask", "numpy", "onnxruntime", "onnxruntime-gpu", "pillow")
+AGREEMENT_PICTURES = 16
+"""Pictures on which the two files are asked for the same class; few, for they are not what is measured."""
 LEAST_AGREEMENT = 0.9
 """Share of pictures with equal top-1 below which two files cannot be of one classifier, half precision or not."""
 WAITING = "threads sleep between calls (no spin-wait), so that neither graph's threads take a core from the other's"
@@ -64,7 +66,8 @@ class BenchRecord:
         schema, kind: of this record.
         created: time of day, UTC, ISO 8601.
         fused_file, classifier_file: what was timed.
-        classifier_id, explainer_kind, precision: from the card.
+        classifier_id, explainer_kind, precision, cost: from the card.
+        outputs: of the fused graph, all of which are fetched; certificates among them cost classifier passes.
         provider: that ran both graphs.
         transfers: whether copies between host and device are in the times.
         waiting: what the threads do between calls.
@@ -89,6 +92,8 @@ class BenchRecord:
     classifier_id: str
     explainer_kind: str
     precision: str
+    cost: dict[str, float]
+    outputs: tuple[str, ...]
     provider: str
     transfers: str
     waiting: str
@@ -156,6 +161,7 @@ class _Measured:
     """What is known once both graphs are closed."""
 
     card: Card
+    outputs: tuple[str, ...]
     provider: str
     source: PictureSource
     agreement: float
@@ -181,11 +187,11 @@ def _measure(
         card = fused.card
         pictures, source = _pictures(data, settings, card.input)
         images = np.stack([fit(picture, card.input) for picture in pictures])
-        agreement = _agreement(fused, alone, images, settings.batch, alone_file)
+        agreement = _agreement(fused, alone, images[:AGREEMENT_PICTURES], settings.batch, alone_file)
         with LoadMeter() as meter:
             pairs = measure_pairs(_runner(fused), _runner(alone), images, settings, on_pair=on_progress)
         phases = measure_phases(_prepare(card), _runner(fused), _finish(card, pictures), pictures, settings)
-        return _Measured(card, fused.provider, source, agreement, pairs, phases, meter.load)
+        return _Measured(card, tuple(fused.outputs), fused.provider, source, agreement, pairs, phases, meter.load)
 
 
 def _record(measured: _Measured, file: Path, alone_file: Path, threads: int, settings: BenchSettings) -> BenchRecord:
@@ -200,6 +206,8 @@ def _record(measured: _Measured, file: Path, alone_file: Path, threads: int, set
         classifier_id=card.classifier.id,
         explainer_kind=card.explainer.kind,
         precision=card.precision,
+        cost=card.cost,
+        outputs=measured.outputs,
         provider=measured.provider,
         transfers=_transfers(measured.provider),
         waiting=WAITING,
@@ -278,8 +286,8 @@ def _agreement(fused: Backend, alone: Backend, images: Images, batch: int, alone
     share = float(np.concatenate(equal).mean())
     if share < LEAST_AGREEMENT:
         raise ArtefactError(
-            f"{alone_file}: predicts the same class as the fused graph on {share:.0%} of the pictures, expected "
-            f"{LEAST_AGREEMENT:.0%} or more, so it is not its classifier; export both again"
+            f"{alone_file}: predicts the same class as the fused graph on {100 * share:.0f} % of {len(images)} "
+            f"pictures, expected {100 * LEAST_AGREEMENT:.0f} % or more, so it is not its classifier; export both again"
         )
     return share
 

@@ -50,14 +50,14 @@ def bench(
     from whymask.runtime.progress import track
 
     settings = BenchSettings(seconds=seconds, batch=batch, seed=seed)
-    with track(seconds, f"bench {file.name}", "s") as progress:
-        done = 0.0
+    with track(100, f"bench {file.name}, % of {seconds:g} s") as progress:
+        done = 0
 
         def on_progress(share: float) -> None:
             nonlocal done
-            if share >= 1.0 or share * seconds - done >= 0.1:
-                progress.advance(share * seconds - done)
-                done = share * seconds
+            if int(100 * share) > done:
+                progress.advance(int(100 * share) - done)
+                done = int(100 * share)
 
         record = run_bench(file, classifier, data, provider, threads, settings, on_progress)
     if output is not None:
@@ -139,9 +139,9 @@ def _print_bench(record: BenchRecord, output: Path | None) -> None:
     if not console.is_terminal:
         console = Console(highlight=False, width=WIDTH_WHERE_NO_TERMINAL)
     console.print(table_from_record(record))
-    console.print(where(record), markup=False, style="dim")
-    console.print(headline(record), markup=False, style="bold" if record.verdict.valid else "bold yellow")
-    for note in notes(record):
-        console.print(f"· {note}", markup=False)
+    console.print(where(record), markup=False, soft_wrap=True, style="dim")
+    style = "bold" if record.verdict.valid else "bold yellow"
+    console.print(headline(record), markup=False, soft_wrap=True, style=style)
     saved = f"record: {output}" if output else "keep the samples with -o bench.json"
-    console.print(f"· {saved}", markup=False)
+    for note in (*notes(record), saved):
+        console.print(f"· {note}", markup=False, soft_wrap=True)

@@ -43,13 +43,15 @@ class BenchSettings:
         batch: pictures a call, B; 1 is the single stream of a camera.
         pictures: number of distinct pictures, N; more than a cache remembers.
         seed: of the pictures, the order within a pair, and the bootstrap.
-        warmup_seconds, warmup_pairs: both must be reached before the first sample; allocations and clocks settle.
+        warmup_seconds, warmup_pairs: both must be reached before the first sample, so that allocations and clocks
+            settle; a graph so slow that this takes the whole time limit is warm sooner.
         min_pairs: fewest pairs that a p90 may rest on.
         max_pairs: most pairs that are kept.
         margin: half-width of the ratio's interval, as a share, at which no more pairs are needed.
         confidence: of the interval.
         resamples: of the bootstrap.
-        phase_calls: calls whose preprocessing and postprocessing are timed too.
+        phase_calls: most calls whose preprocessing and postprocessing are timed too.
+        phase_share: share of the time limit that those calls may take.
     """
 
     seconds: float = 20.0
@@ -64,6 +66,7 @@ class BenchSettings:
     confidence: float = 0.95
     resamples: int = 1000
     phase_calls: int = 50
+    phase_share: float = 0.2
 
     def __post_init__(self) -> None:
         """Refuse values that measure nothing."""
@@ -170,18 +173,20 @@ def measure_phases(
         settings: how to measure.
         clock: nanoseconds.
     """
-    stamps = np.empty((settings.phase_calls, 4), np.int64)
+    stamps: list[tuple[int, int, int, int]] = []
+    limit_ns = settings.seconds * settings.phase_share * NS_PER_S
     with collector_paused():
-        for i in range(settings.phase_calls):
-            some = [pictures[(i * settings.batch + k) % len(pictures)] for k in range(settings.batch)]
-            stamps[i, 0] = clock()
+        while len(stamps) < settings.phase_calls and (not stamps or stamps[-1][3] - stamps[0][0] < limit_ns):
+            first = len(stamps) * settings.batch
+            some = [pictures[(first + k) % len(pictures)] for k in range(settings.batch)]
+            start = clock()
             batch = preprocess(some)
-            stamps[i, 1] = clock()
+            prepared = clock()
             outputs = run(batch)
-            stamps[i, 2] = clock()
+            answered = clock()
             postprocess(outputs)
-            stamps[i, 3] = clock()
-    spans = np.diff(stamps, axis=1) / 1e6
+            stamps.append((start, prepared, answered, clock()))
+    spans = np.diff(np.array(stamps), axis=1) / 1e6
     return Phases(spans[:, 0], spans[:, 1], spans[:, 2])
 
 
@@ -198,12 +203,12 @@ def collector_paused() -> Iterator[None]:
 
 
 def _warm_up(fused: Run, classifier: Run, batches: Iterator[Images], settings: BenchSettings, clock: Clock) -> None:
-    start, count = clock(), 0
-    while count < settings.warmup_pairs or clock() - start < settings.warmup_seconds * NS_PER_S:
+    start, count, seconds = clock(), 0, 0.0
+    while seconds < settings.seconds and (count < settings.warmup_pairs or seconds < settings.warmup_seconds):
         batch = next(batches)
         fused(batch)
         classifier(batch)
-        count += 1
+        count, seconds = count + 1, (clock() - start) / NS_PER_S
 
 
 def _time_pair(fused: Run, classifier: Run, batch: Images, fused_first: bool, clock: Clock) -> tuple[int, int, int]:

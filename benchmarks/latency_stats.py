@@ -156,7 +156,7 @@ def judge(ratio: Ratio, pairs: int, *, margin: float, min_pairs: int, load: Load
         reasons.append(f"{pairs} pairs were timed, at least {min_pairs} are needed: raise --seconds")
     if not ratio.half_width <= margin:
         reasons.append(
-            f"the interval of the ratio is ±{ratio.half_width:.1%}, wider than ±{margin:.1%}: "
+            f"the interval of the ratio is ±{100 * ratio.half_width:.1f} %, wider than ±{100 * margin:.1f} %: "
             "raise --seconds, or stop what else runs on this machine"
         )
     if load.others_cores is not None and load.others_cores + threads > load.cores + BUSY_TOLERANCE_CORES:

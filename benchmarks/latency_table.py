@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from whymask.benchmarks.bench import BenchRecord
 from whymask.benchmarks.latency_stats import Summary
+from whymask.runtime.card import DROPPED_LOGITS, KEPT_LOGITS
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -39,6 +40,7 @@ def where(record: BenchRecord) -> str:
 def notes(record: BenchRecord) -> list[str]:
     """What a reader must know before quoting a figure, the verdict's reasons first."""
     found = [f"not valid: {reason}" for reason in record.verdict.reasons]
+    found += _expectations(record)
     if record.images.kind == "synthetic":
         found.append(f"pictures are synthetic ({record.images.name}); give real ones with --data DIR")
     if record.images.skipped:
@@ -46,6 +48,21 @@ def notes(record: BenchRecord) -> list[str]:
     if record.fused.count < TAIL_SAMPLES:
         found.append(f"p99 rests on {record.fused.count} pairs; {TAIL_SAMPLES} would put ten samples above it")
     found.append(record.transfers)
+    return found
+
+
+def _expectations(record: BenchRecord) -> list[str]:
+    """What the card lets a reader expect of the ratio."""
+    found = []
+    certificates = [name for name in (KEPT_LOGITS, DROPPED_LOGITS) if name in record.outputs]
+    if certificates:
+        names = " and ".join(certificates)
+        found.append(
+            f"{names} are in the time: the graph runs the classifier {len(certificates)} more times (--certify)"
+        )
+    if record.cost.get("classifier_macs") and "explainer_macs" in record.cost:
+        share = record.cost["explainer_macs"] / record.cost["classifier_macs"]
+        found.append(f"the explainer has {100 * share:.1f} % of the classifier's multiply-adds")
     return found
 
 

@@ -28,9 +28,9 @@ QUICK = BenchSettings(
     seconds=0.2, pictures=4, warmup_seconds=0.0, warmup_pairs=2, min_pairs=10, resamples=50, phase_calls=5
 )
 GOLDEN_KEYS = """
-schema kind created fused_file classifier_file classifier_id explainer_kind precision provider transfers waiting batch
-threads height width settings images machine load versions top1_agreement fused classifier ratio images_per_second
-phases verdict samples
+schema kind created fused_file classifier_file classifier_id explainer_kind precision cost outputs provider transfers
+waiting batch threads height width settings images machine load versions top1_agreement fused classifier ratio
+images_per_second phases verdict samples
 """.split()
 GOLDEN_SUMMARY = ["count", "min_ms", "p50_ms", "p90_ms", "p95_ms", "p99_ms", "max_ms", "mean_ms", "std_ms", "iqr_ms"]
 
@@ -104,7 +104,7 @@ def test_without_a_classifier_beside_it_the_error_says_how_to_make_one(tmp_path:
 
 def test_a_classifier_that_predicts_otherwise_is_refused(fused: Path, tmp_path: Path):
     other = write_classifier(tmp_path / "other.onnx", flipped=True)
-    with pytest.raises(ArtefactError, match=r"predicts the same class as the fused graph on \d+% of the pictures"):
+    with pytest.raises(ArtefactError, match=r"predicts the same class as the fused graph on \d+ % of 4 pictures"):
         run_bench(fused, other, settings=QUICK)
 
 
@@ -183,6 +183,15 @@ def test_the_sentence_gives_the_cost_with_its_interval(record: BenchRecord, rati
 def test_the_reasons_of_the_verdict_come_first_in_the_notes(record: BenchRecord):
     changed = dataclasses.replace(record, verdict=Verdict(False, ("too noisy: stop the rest",)))
     assert notes(changed)[0] == "not valid: too noisy: stop the rest"
+
+
+def test_the_notes_say_what_else_is_in_the_time(record: BenchRecord):
+    costs = {"classifier_macs": 1e9, "explainer_macs": 5e7}
+    changed = dataclasses.replace(record, cost=costs, outputs=("logits", "kept_logits", "dropped_logits"))
+    text = "\n".join(notes(changed))
+    assert "kept_logits and dropped_logits are in the time: the graph runs the classifier 2 more times" in text
+    assert "the explainer has 5.0 % of the classifier's multiply-adds" in text
+    assert "more times" not in "\n".join(notes(record))
 
 
 def test_the_command_prints_a_table_and_writes_the_record(fused: Path, tmp_path: Path):
