@@ -60,6 +60,8 @@ def bench(
                 done = int(100 * share)
 
         record = run_bench(file, classifier, data, provider, threads, settings, on_progress)
+        if done < 100:
+            progress.advance(100 - done, note="the interval is narrow enough")
     if output is not None:
         record.save(output)
     if as_json:
