@@ -112,7 +112,9 @@ def _export(
         def on_stage(stage: str) -> None:
             progress.advance(1, stage)
 
-        return export_run(loaded, out, images=images, on_stage=on_stage, keep=keep, require_rtx=require_rtx, **options)
+        card = export_run(loaded, out, images=images, on_stage=on_stage, keep=keep, require_rtx=require_rtx, **options)
+        progress.advance(1)
+    return card
 
 
 def _images(data: Path, card: Card) -> NDArray[np.uint8]:

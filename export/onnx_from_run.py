@@ -6,7 +6,7 @@ Nothing is written before every gate has passed: onnx's checker, ONNX Runtime ag
 from __future__ import annotations
 
 import importlib.metadata
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -87,7 +87,9 @@ def export_run(
     card = _with_facts(run.card, config, models)
     try:
         on_stage(f"compare with torch on {len(pictures)} {'synthetic ' if is_synthetic else ''}images")
-        card = _compared(card, run, config, models, pictures, is_synthetic)
+        figures = _compared(run, config, models, pictures)
+        card = _with_parity(card, config, figures, len(pictures), is_synthetic)
+        parity.check(figures, parity.TOLERANCES[config.precision])
         on_stage("parse and build with TensorRT-RTX")
         card = _built(card, config, models, require_rtx)
     except WhymaskError:
@@ -186,26 +188,23 @@ def _with_facts(card: Card, config: ExportConfig, models: _Models) -> Card:
     )
 
 
-def _compared(
-    card: Card, run: Run, config: ExportConfig, models: _Models, pictures: NDArray[np.uint8], is_synthetic: bool
-) -> Card:
-    """The card with the parity figures.
-
-    Raises:
-        ParityError: a gate fails.
-    """
-    allowed = parity.TOLERANCES[config.precision]
+def _compared(run: Run, config: ExportConfig, models: _Models, pictures: NDArray[np.uint8]) -> dict[str, float]:
+    """Parity figures of the graphs against the run's own modules."""
     batch = None if config.has_dynamic_batch else config.max_batch
     plain = replace(config, certify=False, with_explanation=False)  # both are judged on the file's own masks
     reference = FusedGraph(run.classifier, run.explainer, run.card, plain).eval()
     expected = parity.torch_outputs(reference, pictures)
     actual = parity.OnnxRunner(models.fused.SerializeToString(), batch)(pictures)
     alone = parity.OnnxRunner(models.classifier.SerializeToString(), batch)(pictures)[LOGITS]
-    figures = parity.measure(expected, actual, alone, reference, pictures, allowed)
-    parity.check(figures, allowed)
+    return parity.measure(expected, actual, alone, reference, pictures, parity.TOLERANCES[config.precision])
+
+
+def _with_parity(
+    card: Card, config: ExportConfig, figures: Mapping[str, float], count: int, is_synthetic: bool
+) -> Card:
     stated = {f"parity_{name.removesuffix('_min')}": value for name, value in figures.items()}
-    stated |= {"parity_images": float(len(pictures)), "parity_synthetic": float(is_synthetic)}
-    return replace(card, metrics=card.metrics | stated, tolerances=allowed.as_dict())
+    stated |= {"parity_images": float(count), "parity_synthetic": float(is_synthetic)}
+    return replace(card, metrics=card.metrics | stated, tolerances=parity.TOLERANCES[config.precision].as_dict())
 
 
 def _built(card: Card, config: ExportConfig, models: _Models, require_rtx: bool) -> Card:

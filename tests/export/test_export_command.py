@@ -1,0 +1,100 @@
+"""`whymask export` as a person meets it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import onnx
+import pytest
+import typer
+from tiny_run import Exported
+from typer.testing import CliRunner, Result
+
+from whymask.export import cli, onnx_from_run, parity
+from whymask.export.onnx_from_run import classifier_path
+from whymask.runtime.cli import guarded, help_text
+from whymask.runtime.errors import ParityError
+from whymask.train import run as train_run
+
+Command = Callable[..., Result]
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch, exported: Callable[[str, str], Exported]) -> Command:
+    """The command on a tiny run, with its graph at hand."""
+    made = exported("tapped", "fp32")
+    models = onnx_from_run._Models(made.model, onnx.load(classifier_path(made.path)))
+    monkeypatch.setattr(onnx_from_run, "_models", lambda run, config: models)
+    monkeypatch.setattr(train_run, "load_run", lambda path, model, weights: replace(made.run, path=path))
+    app = typer.Typer()
+    app.command(help=help_text(cli.export))(guarded(cli.export))
+
+    def call(*arguments: object) -> Result:
+        every = ("--with", "explanation", "--certify", "--target")
+        return CliRunner().invoke(app, [str(argument) for argument in (*every, *arguments)])
+
+    return call
+
+
+def test_export_states_cost_checks_and_the_next_step(command: Command, tmp_path: Path) -> None:
+    out = tmp_path / "fused.onnx"
+    result = command("run", "-o", out)
+    assert result.exit_code == 0, result.output
+    assert f"{out}: fp32, opset 17; the classifier alone: fused.classifier.onnx" in result.stdout
+    assert "top-1 100.0%, mask IoU 1.0000" in result.stdout
+    assert "on 64 synthetic images, give real ones with --data" in result.stdout
+    assert "TensorRT-RTX parser and builder: accepted by 1." in result.stdout
+    assert f"next: whymask explain {out}" in result.stdout
+    assert "exporting: 5/5" in result.stderr
+    assert out.is_file() and classifier_path(out).is_file()
+
+
+def test_json_is_all_that_stands_on_standard_output(command: Command, tmp_path: Path) -> None:
+    result = command("run", "-o", tmp_path / "fused.onnx", "--json")
+    record = json.loads(result.stdout)
+    assert record["card"]["precision"] == "fp32"
+    assert record["card"]["metrics"]["parity_top1_agreement"] == 1.0
+
+
+def test_gate_that_fails_exits_with_1_and_leaves_nothing(
+    command: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def refuse(*_: object) -> None:
+        raise ParityError("the graph disagrees")
+
+    monkeypatch.setattr(parity, "check", refuse)
+    result = command("run", "-o", tmp_path / "fused.onnx")
+    assert result.exit_code == 1
+    assert "the graph disagrees" in result.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            ("--with", "kept_logits"),
+            "--with kept_logits: expected explanation; kept_logits and dropped_logits",
+        ),
+        (("--precision", "fp8"), "precision is 'fp8', expected one of fp32, fp16"),
+        (("--data", "nowhere"), "--data nowhere: no image there can be read"),
+    ],
+    ids=["output", "precision", "data"],
+)
+def test_wrong_option_is_one_clear_line(
+    command: Command, tmp_path: Path, options: tuple[str, str], message: str
+) -> None:
+    result = command("run", "-o", tmp_path / "fused.onnx", *options)
+    assert result.exit_code == 1
+    assert message in result.stderr
+    assert "Traceback" not in result.output
+
+
+def test_help_has_an_example_and_units(command: Command) -> None:
+    result = command("--help")
+    text = " ".join(result.output.replace("│", " ").split())
+    assert "whymask export runs/resnet18 -o fused.onnx" in text
+    assert "Largest batch in images" in text

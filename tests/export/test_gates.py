@@ -1,0 +1,243 @@
+"""The gates: what they refuse, what they say, and what they leave behind."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+from tiny_run import CLASSES, SIZE, Exported
+
+from whymask.export import onnx_from_run, parity, rtx
+from whymask.export.config import ExportConfig
+from whymask.export.fuse import FusedGraph
+from whymask.export.onnx_from_run import classifier_onnx, classifier_path, export_run
+from whymask.runtime.card import LOGITS, MASK, SALIENCY
+from whymask.runtime.errors import ArtefactError, InputError, MissingExtra, ParityError
+from whymask.train.run import Run
+
+Export = Callable[[str, str], Exported]
+ALL = {"with_explanation": True, "certify": True, "target": True, "max_batch": 4}
+
+
+def weakened(model: onnx.ModelProto, part: str) -> onnx.ModelProto:
+    """A copy whose last convolution or matrix of a part is 5 % too large."""
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    readers = [n for n in copy.graph.node if n.name.startswith(part) and n.op_type in ("Conv", "Gemm")]
+    weight = next(i for i in copy.graph.initializer if i.name == readers[-1].input[1])
+    changed = numpy_helper.to_array(weight) * np.float32(1.05)
+    weight.CopyFrom(numpy_helper.from_array(changed, weight.name))
+    return copy
+
+
+@pytest.fixture
+def wrong_classifier(monkeypatch: pytest.MonkeyPatch, exported: Export) -> Exported:
+    """Exports yield a fused graph whose classifier is slightly wrong."""
+    made = exported("tapped", "fp32")
+    alone = onnx.load(classifier_path(made.path))
+    models = onnx_from_run._Models(weakened(made.model, "classifier.model.head"), alone)
+    monkeypatch.setattr(onnx_from_run, "_models", lambda run, config: models)
+    return made
+
+
+def test_wrong_graph_is_refused_with_every_failed_gate_and_leaves_no_file(
+    wrong_classifier: Exported, tmp_path: Path
+) -> None:
+    message = r"logits_max is 0\.0\d+, allowed ≤ 0\.0001; logits_p99 is .*certificate_max is .*classifier_max is "
+    with pytest.raises(ParityError, match=message):
+        export_run(wrong_classifier.run, tmp_path / "fused.onnx", **ALL)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_keep_leaves_the_wrong_graph_with_its_figures_and_raises_all_the_same(
+    wrong_classifier: Exported, tmp_path: Path
+) -> None:
+    out = tmp_path / "fused.onnx"
+    with pytest.raises(ParityError):
+        export_run(wrong_classifier.run, out, keep=True, **ALL)
+    assert {p.name for p in tmp_path.iterdir()} == {"fused.onnx", "fused.classifier.onnx"}
+    assert '"parity_logits_max": 0.0' in out.read_bytes().decode(errors="ignore")
+
+
+def test_failed_gate_leaves_the_older_file_as_it_was(wrong_classifier: Exported, tmp_path: Path) -> None:
+    out = tmp_path / "fused.onnx"
+    out.write_bytes(b"older")
+    with pytest.raises(ParityError):
+        export_run(wrong_classifier.run, out, **ALL)
+    assert out.read_bytes() == b"older"
+
+
+def good(count: int = 40) -> dict[str, NDArray[Any]]:
+    rng = np.random.default_rng(0)
+    saliency = rng.random((count, 8, 8), dtype=np.float32)
+    mask = (np.repeat(np.repeat(saliency, 4, 1), 4, 2) >= 0.5).astype(np.uint8)
+    logits = rng.permuted(np.tile(np.linspace(-9, 9, CLASSES, dtype=np.float32), (count, 1)), axis=1)
+    return {LOGITS: logits, SALIENCY: saliency, MASK: mask}
+
+
+def measured(run: Run, reference: dict[str, Any], actual: dict[str, Any], precision: str = "fp32") -> dict[str, float]:
+    graph = FusedGraph(run.classifier, run.explainer, run.card, ExportConfig()).eval()
+    pictures = np.zeros((len(reference[LOGITS]), SIZE, SIZE, 3), np.uint8)
+    allowed = parity.TOLERANCES[precision]
+    return parity.measure(reference, actual, actual[LOGITS], graph, pictures, allowed)
+
+
+def test_equal_outputs_pass_every_gate(tiny_run: Run) -> None:
+    figures = measured(tiny_run, good(), good())
+    parity.check(figures, parity.TOLERANCES["fp32"])
+    assert figures["mask_iou_min"] == 1.0 and figures["mask_flips"] == 0
+    assert figures["saliency_rank_min"] == pytest.approx(1.0)
+
+
+def spoil_logits(outputs: dict[str, NDArray[Any]]) -> None:
+    outputs[LOGITS][:1] = -outputs[LOGITS][:1]
+
+
+def spoil_saliency(outputs: dict[str, NDArray[Any]]) -> None:
+    outputs[SALIENCY][3] = 1 - outputs[SALIENCY][3]
+
+
+def spoil_mask(outputs: dict[str, NDArray[Any]]) -> None:
+    outputs[MASK][:, :2] ^= 1
+
+
+def spoil_finiteness(outputs: dict[str, NDArray[Any]]) -> None:
+    outputs[SALIENCY][0, 0, 0] = np.nan
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (spoil_logits, "top1_agreement is 0.975, allowed ≥ 1"),
+        (spoil_saliency, "saliency_rank is -"),
+        (spoil_mask, r"mask_iou is 0\.\d+, allowed ≥ 0.999"),
+        (spoil_finiteness, "saliency_max is nan, .*not_finite is 1, allowed ≤ 0"),
+    ],
+)
+def test_each_gate_sees_its_fault(
+    tiny_run: Run, spoil: Callable[[dict[str, NDArray[Any]]], None], message: str
+) -> None:
+    actual = good()
+    spoil(actual)
+    with pytest.raises(ParityError, match=message):
+        parity.check(measured(tiny_run, good(), actual), parity.TOLERANCES["fp32"])
+
+
+def test_near_tie_is_no_disagreement_and_is_counted(tiny_run: Run) -> None:
+    reference, actual = good(), good()
+    reference[LOGITS][0], actual[LOGITS][0] = [5, 5 - 1e-4, 0, 0, 0], [5 - 1e-4, 5, 0, 0, 0]
+    figures = measured(tiny_run, reference, actual)
+    assert figures["top1_agreement_min"] == 1.0
+    assert figures["near_ties"] == 1
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "expected"),
+    [
+        ([1, 2, 3, 4], [10, 20, 30, 40], 1.0),
+        ([1, 2, 3, 4], [4, 3, 2, 1], -1.0),
+        ([1, 2, 2, 3], [1, 3, 2, 4], 0.9486833),  # scipy.stats.spearmanr
+        ([1, 1, 1, 1], [2, 2, 2, 2], 1.0),
+        ([1, 1, 1, 1], [1, 2, 3, 4], 0.0),
+    ],
+)
+def test_spearman_is_the_correlation_of_mean_ranks(first: list[int], second: list[int], expected: float) -> None:
+    assert parity.spearman(np.array(first), np.array(second)) == pytest.approx(expected)
+
+
+def test_rtx_names_the_node_that_it_does_not_know() -> None:
+    node = helper.make_node("Unique", ["image"], ["values"], name="graph/Unique")
+    graph = helper.make_graph(
+        [node],
+        "unsupported",
+        [helper.make_tensor_value_info("image", TensorProto.FLOAT, [4])],
+        [helper.make_tensor_value_info("values", TensorProto.FLOAT, [None])],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    with pytest.raises(ArtefactError, match=r"does not parse the graph: node 'graph/Unique' \(Unique\)"):
+        rtx.build_with_rtx(model.SerializeToString(), 1)
+
+
+def test_rtx_builds_the_half_graph(exported: Export) -> None:
+    built = rtx.build_with_rtx(exported("tapped", "fp16").path.read_bytes(), 2)
+    assert built.layers > 50 and built.engine_bytes > 10_000
+
+
+@pytest.fixture
+def without_rtx(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = importlib.import_module
+
+    def absent(name: str, package: str | None = None) -> Any:
+        if name == rtx.PACKAGE:
+            raise ModuleNotFoundError(name)
+        return real(name, package)
+
+    monkeypatch.setattr(importlib, "import_module", absent)
+
+
+@pytest.mark.usefixtures("without_rtx")
+def test_absent_rtx_is_left_out_of_the_card(monkeypatch: pytest.MonkeyPatch, exported: Export, tmp_path: Path) -> None:
+    made = exported("tapped", "fp32")
+    models = onnx_from_run._Models(made.model, onnx.load(classifier_path(made.path)))
+    monkeypatch.setattr(onnx_from_run, "_models", lambda run, config: models)
+    stale = dataclasses.replace(made.run, card=dataclasses.replace(made.run.card, versions={rtx.PACKAGE: "0"}))
+    card = export_run(stale, tmp_path / "fused.onnx", **ALL)
+    assert rtx.PACKAGE not in card.versions
+
+
+@pytest.mark.usefixtures("without_rtx")
+def test_required_but_absent_rtx_is_an_error_before_any_work(tiny_run: Run, tmp_path: Path) -> None:
+    with pytest.raises(MissingExtra, match=r'pip install "whymask\[tensorrt-rtx\]"'):
+        export_run(tiny_run, tmp_path / "fused.onnx", require_rtx=True)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"precision": "int8"}, "precision is 'int8', expected one of fp32, fp16"),
+        ({"opset": 16}, "opset is 16, expected 17 to 21"),
+        ({"max_batch": 0}, "batch is 0, expected 1 or more images"),
+        (
+            {"images": np.zeros((2, 8, 8, 3), np.uint8)},
+            r"images are uint8 \(2, 8, 8, 3\), expected uint8 \(N, 32, 32, 3\)",
+        ),
+    ],
+    ids=["precision", "opset", "batch", "images"],
+)
+def test_wrong_option_is_refused(tiny_run: Run, tmp_path: Path, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        export_run(tiny_run, tmp_path / "fused.onnx", **options)
+
+
+def test_output_that_is_no_onnx_file_is_refused(tiny_run: Run, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"output file is 'fused.engine', expected a name ending in .onnx"):
+        export_run(tiny_run, tmp_path / "fused.engine")
+
+
+def test_weight_too_large_for_half_is_named(tiny_run: Run, tmp_path: Path) -> None:
+    with torch.no_grad():
+        weight = tiny_run.classifier.head_weight
+        assert weight is not None
+        former = weight[0, 0].item()
+        weight[0, 0] = 1e5
+    try:
+        with pytest.raises(ArtefactError, match=r"head\.weight holds 1e\+05, more than FP16 can \(65504\)"):
+            classifier_onnx(tiny_run, tmp_path / "fused.onnx", precision="fp16")
+    finally:
+        weight[0, 0] = former
+
+
+def test_classifier_is_written_alone(tiny_run: Run, tmp_path: Path) -> None:
+    path = classifier_onnx(tiny_run, tmp_path / "fused.onnx", max_batch=1)
+    outputs = parity.OnnxRunner(path.read_bytes(), batch=1)(np.zeros((3, SIZE, SIZE, 3), np.uint8))
+    assert path == tmp_path / "fused.classifier.onnx"
+    assert outputs[LOGITS].shape == (3, CLASSES)
