@@ -37,9 +37,11 @@ GRAPH_FILE = "fused.onnx"
 COMMAND = "python -m whymask.benchmarks.imagenet"
 
 COMMON: dict[str, Any] = {
-    "size": (224, 224),
-    "steps": 6000,
-    "batch_size": 32,
+    "size": (160, 160),
+    "channels": 48,
+    "steps": 1800,
+    "batch_size": 24,
+    "evaluate_every": 300,
     "seed": 0,
     "holdout": 0.15,
     "max_holdout": 400,

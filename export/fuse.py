@@ -82,7 +82,7 @@ class FusedGraph(_Graph):
         logits = body_logits.float()
         predicted = logits.argmax(dim=1)
         asked = predicted if target is None else torch.where(target < 0, predicted, target)
-        saliency = torch.sigmoid(self.explainer(features, x, asked).float())
+        saliency = torch.sigmoid(self.explainer(features, x, body_logits, asked).float())
         keep = mask_from_saliency(saliency, self.height, self.width, self.threshold)  # (B, 1, H, W), 0 or 1
         return (logits, saliency, keep[:, 0].to(torch.uint8), *self._optional(pixels, keep))
 

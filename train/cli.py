@@ -21,9 +21,13 @@ Example: whymask train timm:resnet18 --weights resnet18.safetensors --data photo
 
 def run_training(model: str, out: Path, resume: bool, options: dict[str, Any]) -> None:
     """Build the configuration from the options, train, and say what came out."""
+    from lightning_fabric.utilities.rank_zero import rank_zero_only
+
     from whymask.train.fit import train as fit
 
     run = fit(TrainConfig(model=model, **options), out, resume=resume)
+    if rank_zero_only.rank:
+        return  # every process runs this command; the first speaks for all
     guarantee, card = run.card.guarantee, run.card
     typer.echo(
         f"{out}: {card.explainer.kind} explainer, {card.explainer.parameters:,} parameters, seed {card.seed}, "

@@ -67,7 +67,7 @@ class TrainConfig:
 
     steps: int = _option(2000, "Optimiser steps.")
     batch_size: int = _option(24, "Images a step, over all processes.")
-    learning_rate: float = _option(1.5e-3, "Peak, after a warm-up of 3 % of the steps, then a cosine to zero.")
+    learning_rate: float = _option(3e-3, "Peak, after a warm-up of 3 % of the steps, then a cosine to zero.")
     weight_decay: float = _option(1e-2, "Of AdamW.")
     seed: int = _option(0, "Of everything random. A step's draws depend on seed, step and process alone.")
 
@@ -75,13 +75,15 @@ class TrainConfig:
         "constraint",
         "constraint: the least area that keeps decisions. area: all masks at --target-area. weighted: fixed weights.",
     )
-    retention: float = _option(0.95, "Share of decisions that the hard masks have to keep (mode constraint).")
+    retention: float = _option(0.9, "Share of decisions that the hard masks have to keep (mode constraint).")
     target_area: float = _option(0.2, "Share of pixels kept (mode area).")
     level_from: float = _option(
         0.5, "Share of the steps after which images' own areas are learned. Earlier, the map does not rank yet."
     )
-    hard_from: float = _option(0.3, "Share of the steps after which hard masks are mixed in.")
-    hard_share: float = _option(0.8, "Share of hard masks at the last step, reached linearly.")
+    hard_from: float = _option(0.3, "Share of the steps after which --hard-share rises from 0.")
+    hard_share: float = _option(
+        0.0, "Share of hard masks among random-area ones at the last step. Images' own masks are always hard."
+    )
     min_area: float = _option(0.05, "Smallest random area; areas are drawn log-uniformly.")
     max_area: float = _option(0.7, "Largest random area.")
 
@@ -90,7 +92,7 @@ class TrainConfig:
     activation: float = _option(0.5, "Weight of matching the tapped activations.")
     area: float = _option(1.0, "Weight of the learned areas.")
     binarisation: float = _option(0.1, "Weight of p (1 − p).")
-    tv: float = _option(10.0, "Weight of the standardised map's total variation.")
+    tv: float = _option(1.0, "Weight of the standardised map's total variation.")
     necessity: float = _option(0.0, "Weight of losing the class without the mask's pixels. Costs one more pass.")
     robustness: float = _option(0.5, "Share of draws that fill dropped pixels with a random background.")
 

@@ -8,6 +8,8 @@ all-zeros, and the level is one number an image. Letters: B batch, C classes, h 
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -56,40 +58,67 @@ class Explainer(nn.Module):
         """int64 (B,) → float (B, D), rows of unit length."""
         return self.embedding(target) if self.embedding is not None else self.rows[target]
 
-    def forward(self, features: list[Tensor], x: Tensor, target: Tensor) -> Tensor:
+    def forward(self, features: list[Tensor], x: Tensor, logits: Tensor, target: Tensor) -> Tensor:
         """Saliency logits for one class an image.
 
         Args:
             features: the classifier's taps, (B, channels, ·, ·), finest first.
             x: normalised image, (B, 3, H, W).
+            logits: the classifier's, (B, C).
             target: int64 (B,), the class to explain.
 
         Returns:
             float32 (B, h, w); the saliency is its sigmoid.
         """
-        ranking, level = self.ranking_and_level(features, x, target)
+        ranking, level = self.ranking_and_level(features, x, logits, target)
         return (ranking - level)[:, 0] / TEMPERATURE
 
-    def ranking_and_level(self, features: list[Tensor], x: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    def ranking_and_level(
+        self, features: list[Tensor], x: Tensor, logits: Tensor, target: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """The standardised map, float32 (B, 1, h, w), and the level, float32 (B, 1, 1, 1), that is cut from it."""
         raise NotImplementedError
 
 
+CONFIDENCE_FIGURES = 3
+
+
+def confidence(logits: Tensor, target: Tensor) -> Tensor:
+    """How sure the classifier is of a class: p, log p / 4 (not below −2), and its entropy as a share of log C.
+
+    Args:
+        logits: float (B, C).
+        target: int64 (B,).
+
+    Returns:
+        float32 (B, CONFIDENCE_FIGURES), computed in float32 whatever the precision of the logits.
+    """
+    log_p = F.log_softmax(logits.float(), dim=1)
+    of_target = log_p.gather(1, target[:, None])
+    entropy = -(log_p.exp() * log_p).sum(1, keepdim=True) / math.log(max(2, logits.shape[1]))
+    return torch.cat([of_target.exp(), of_target.clamp_min(-8.0) / 4.0, entropy], dim=1)
+
+
 class LevelHead(nn.Module):
-    """Predicts the level of an image from pooled features: how much of this image has to stay."""
+    """Predicts the level of an image: how much of it has to stay.
+
+    From pooled features, the class, and the classifier's confidence, which tells best how much the decision can bear.
+    """
 
     def __init__(self, channels: int, row_width: int) -> None:
         super().__init__()
         self.hidden = nn.Linear(2 * channels, 32)
         self.row = nn.Linear(row_width, 32, bias=False)
+        self.confidence = nn.Linear(CONFIDENCE_FIGURES, 32, bias=False)
         self.out = nn.Linear(32, 1)
         nn.init.zeros_(self.out.weight)
         nn.init.zeros_(self.out.bias)
 
-    def forward(self, features: Tensor, rows: Tensor) -> Tensor:
-        """(B, channels, h, w) and (B, D) → float32 (B, 1, 1, 1) in ± MAX_LEVEL."""
+    def forward(self, features: Tensor, rows: Tensor, figures: Tensor) -> Tensor:
+        """(B, channels, h, w), (B, D) and (B, CONFIDENCE_FIGURES) → float32 (B, 1, 1, 1) in ± MAX_LEVEL."""
         pooled = torch.cat([features.mean((-2, -1)), features.amax((-2, -1))], dim=1)
-        raw = self.out(F.relu(self.hidden(pooled) + self.row(rows)))
+        figures = self.confidence(figures.to(features.dtype))
+        raw = self.out(F.relu(self.hidden(pooled) + self.row(rows) + figures))
         return (MAX_LEVEL * torch.tanh(raw.float() / MAX_LEVEL))[:, :, None, None]
 
 
@@ -152,7 +181,9 @@ class TappedExplainer(Explainer):
         self.evidence_gain = nn.Parameter(torch.ones(()))
         self.level = LevelHead(channels, self.row_width)
 
-    def ranking_and_level(self, features: list[Tensor], x: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    def ranking_and_level(
+        self, features: list[Tensor], x: Tensor, logits: Tensor, target: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """See the base class; `x` is not read."""
         del x
         rows = self.rows_of(target)
@@ -165,7 +196,7 @@ class TappedExplainer(Explainer):
         ranking = self.out(decoded)
         if evidence is not None:
             ranking = ranking + self.evidence_gain * resize_to(evidence, ranking)
-        return standardise(ranking), self.level(coarse, rows)
+        return standardise(ranking), self.level(coarse, rows, confidence(logits, target))
 
     def _mix(
         self, index: int, features: Tensor, rows: Tensor, evidence: Tensor | None, above: Tensor | None = None
@@ -198,7 +229,9 @@ class Autoencoder(Explainer):
         self.out = nn.Conv2d(widths[1], 1, 1)
         self.level = LevelHead(widths[-1], self.row_width)
 
-    def ranking_and_level(self, features: list[Tensor], x: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    def ranking_and_level(
+        self, features: list[Tensor], x: Tensor, logits: Tensor, target: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """See the base class; `features` are not read."""
         del features
         rows = self.rows_of(target)
@@ -210,7 +243,7 @@ class Autoencoder(Explainer):
         out = bottleneck = self.bottleneck(out, rows, None)
         for stage, skip in zip(self.decoder, (skips[2], skips[1]), strict=True):
             out = stage(torch.cat([resize_to(out, skip), skip], dim=1))
-        return standardise(self.out(out)), self.level(bottleneck, rows)
+        return standardise(self.out(out)), self.level(bottleneck, rows, confidence(logits, target))
 
 
 def _strided(inputs: int, outputs: int) -> nn.Sequential:

@@ -197,7 +197,8 @@ class Loop:
             result = self.objective(self.explainer, pixels, step / config.steps, self.progress.multiplier, generator)
         if not bool(torch.isfinite(result.loss)):
             raise TrainingError(
-                f"the loss is {float(result.loss)} at step {step}; try a lower learning rate, or precision 32-true"
+                f"the loss is {float(result.loss.detach())} at step {step}; "
+                "try a lower learning rate, or precision 32-true"
             )
         self.optimizer.zero_grad(set_to_none=True)
         self.fabric.backward(result.loss)

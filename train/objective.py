@@ -83,9 +83,9 @@ class Multiplier:
     value: float = 1.0
     retention: float = 0.5
 
-    RATE = 0.1
+    RATE = 0.02
     MEMORY = 0.9
-    LOWEST, HIGHEST = 0.02, 50.0
+    LOWEST, HIGHEST = 0.02, 20.0
 
     def update(self, measured: float, wanted: float) -> None:
         """One step of dual ascent from a batch's retention."""

@@ -1,10 +1,13 @@
 """One training step: which masks are drawn, what they cost, where the gradient goes.
 
 Two kinds of mask are drawn. A *random-area* mask cuts the ranking at the quantile of an area drawn for the image: it
-teaches the map to rank well at every area. An *own-level* mask cuts at the level that the explainer predicts for the
-image: it teaches how much of this image has to stay. The ranking takes the keep terms of both with weight one; the
-level takes the area term and λ times the keep terms of its own masks. So the search for the least area cannot spoil
-the ranking, which is what collapses when both are one.
+teaches the map to rank well at every area. It is soft, at a temperature drawn between SHARPEST and SOFTEST: a soft mask
+alone dims the image without hiding it, which classifiers hardly notice, and so teaches little about hard masks; a sharp
+one alone has a gradient only along its border. An *own-level* mask cuts at the level that the explainer predicts
+for the image, and is hard, with a straight-through gradient: it teaches how much of this image has to stay.
+
+The ranking learns from random-area masks; the level from own-level masks, by the area term and λ times the keep terms.
+So the search for the least area cannot spoil the ranking, which is what collapses when both are one.
 
 Letters: B batch, H W input size, h w the explainer's.
 """
@@ -24,17 +27,29 @@ from whymask.train.explainers import TEMPERATURE, Explainer
 from whymask.train.masks import level_of_area, resize, straight_through
 from whymask.train.objective import Multiplier, binarisation, is_kept, keep_loss, necessity, total_variation
 
+SHARPEST, SOFTEST = 0.08, 0.5
+"""Temperatures of random-area masks, log-uniform. Optimising free maps of 32 images for MobileNetV2 for 100 steps kept
+50 % of the decisions at 30 % area and 72 % at 50 % area, against 28 % and 56 % at a constant 0.5."""
+
+OWN_EVERY = 4
+"""Every fourth image of a batch gets an own-level mask, once these have begun."""
+
 AREA_SPREAD = 1.5
 """In mode `area`, random areas are drawn between target / 1.5 and target · 1.5."""
 
 
 @dataclass(frozen=True)
 class Draw:
-    """What was drawn for each image: own level or random area, hard or soft, and the area. All (B,)."""
+    """What was drawn for each image: own level or random area, hard or soft, temperature, and area. All (B,)."""
 
     own: Tensor
     hard: Tensor
+    temperature: Tensor
     area: Tensor
+
+    def to(self, device: torch.device) -> Draw:
+        """The same draw on a device."""
+        return Draw(self.own.to(device), self.hard.to(device), self.temperature.to(device), self.area.to(device))
 
 
 def ramp(progress: float, start: float) -> float:
@@ -48,10 +63,15 @@ def draw_masks(config: TrainConfig, progress: float, count: int, generator: torc
     if config.mode == "area":
         low, high = config.target_area / AREA_SPREAD, min(config.target_area * AREA_SPREAD, 0.95)
     random = torch.rand(3, count, generator=generator)
-    area = torch.exp(math.log(low) + random[0] * (math.log(high) - math.log(low)))
-    own = (torch.arange(count) % 2 == 1) & (progress >= config.level_from)
+    own = (torch.arange(count) % OWN_EVERY == 0) & (progress >= config.level_from)
     hard = (random[1] < config.hard_share * ramp(progress, config.hard_from)) | own
-    return Draw(own, hard, area)
+    temperature = torch.where(hard, TEMPERATURE, log_uniform(random[2], SHARPEST, SOFTEST))
+    return Draw(own, hard, temperature, log_uniform(random[0], low, high))
+
+
+def log_uniform(random: Tensor, low: float, high: float) -> Tensor:
+    """Numbers in [low, high], even in their logarithm, from numbers even in [0, 1]."""
+    return torch.exp(math.log(low) + random * math.log(high / low))
 
 
 def scale_gradient(value: Tensor, factor: float) -> Tensor:
@@ -90,17 +110,16 @@ class Objective:
         generator: torch.Generator,
     ) -> StepResult:
         """Evaluate the objective on pixels, float (B, 3, H, W) in 0–255."""
-        config, device = self.config, pixels.device
+        config = self.config
         x = self.classifier.normalise(pixels).contiguous(memory_format=torch.channels_last)
         with torch.no_grad():
             logits, features = self.classifier.with_taps(x)
         target = logits.argmax(1)
-        ranking, level = explainer.ranking_and_level(features, x, target)
-        draw = draw_masks(config, progress, len(x), generator)
-        own, hard = draw.own.to(device), draw.hard.to(device)
+        ranking, level = explainer.ranking_and_level(features, x, logits, target)
+        draw = draw_masks(config, progress, len(x), generator).to(pixels.device)
         price = multiplier.value if config.mode == "constraint" else 1.0
-        soft = self._probability(ranking, level, own, draw.area.to(device), price, x)
-        mask = straight_through(soft, hard)
+        soft = self._probability(ranking, level, draw, price, x)
+        mask = straight_through(soft, draw.hard)
         background = random_background(x, self.fill, config.robustness, generator)
         explanation = masked(x, mask, background).contiguous(memory_format=torch.channels_last)
         kept_logits, kept_features = self.classifier.with_taps(explanation)
@@ -110,23 +129,22 @@ class Objective:
             dropped = masked(x, 1.0 - mask, fill_background(x, self.fill))
             terms["necessity"] = necessity(self.classifier(dropped).float(), target)
             loss = loss + config.necessity * terms["necessity"].mean()
-        loss = loss + self._area_loss(ranking, level, own, x) + config.binarisation * binarisation(soft).mean()
+        loss = loss + self._area_loss(ranking, level, draw.own) + config.binarisation * binarisation(soft).mean()
         kept = is_kept(kept_logits, target)
         figures = {name: float(value.detach().mean()) for name, value in terms.items()}
         figures |= {"loss": float(loss.detach()), "tv": float(total_variation(ranking.detach()).mean())}
         figures |= {"area": float(mask.detach().mean()), "kept": float(kept.float().mean())}
-        return StepResult(loss, figures, kept[own])
+        return StepResult(loss, figures, kept[draw.own])
 
-    def _probability(
-        self, ranking: Tensor, level: Tensor, own: Tensor, area: Tensor, price: float, x: Tensor
-    ) -> Tensor:
+    def _probability(self, ranking: Tensor, level: Tensor, draw: Draw, price: float, x: Tensor) -> Tensor:
         """Resized saliency at each image's drawn cut, (B, 1, H, W)."""
-        drawn = level_of_area(ranking, area)
-        cut = torch.where(own.view(-1, 1, 1, 1), scale_gradient(level, price), drawn)
-        saliency = torch.sigmoid((ranking - cut) / TEMPERATURE)
+        own = draw.own.view(-1, 1, 1, 1)
+        cut = torch.where(own, scale_gradient(level, price), level_of_area(ranking, draw.area))
+        held = torch.where(own, ranking.detach(), ranking)
+        saliency = torch.sigmoid((held - cut) / draw.temperature.view(-1, 1, 1, 1))
         return resize(saliency[:, 0], x.shape[-2], x.shape[-1])
 
-    def _area_loss(self, ranking: Tensor, level: Tensor, own: Tensor, x: Tensor) -> Tensor:
+    def _area_loss(self, ranking: Tensor, level: Tensor, own: Tensor) -> Tensor:
         """The price of the images' own areas; it moves the level alone, the ranking is held."""
         if not bool(own.any()):
             return 0.0 * level.sum()  # keeps the level in the graph: DDP expects a gradient for every parameter

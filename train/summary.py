@@ -67,6 +67,6 @@ def card_of(
 def saliency_size(classifier: FrozenClassifier, explainer: Explainer) -> tuple[int, int]:
     """The explainer's own resolution (h, w)."""
     x = torch.zeros(1, 3, classifier.rule.height, classifier.rule.width)
-    _, features = classifier.with_taps(x)
-    maps = explainer(features, x, torch.zeros(1, dtype=torch.int64))
+    logits, features = classifier.with_taps(x)
+    maps = explainer(features, x, logits, torch.zeros(1, dtype=torch.int64))
     return int(maps.shape[-2]), int(maps.shape[-1])

@@ -19,8 +19,11 @@ from torch import Tensor, nn
 
 from whymask.runtime.errors import InputError
 
-MAX_MAP_HEIGHT = 32
-"""Finest map that is tapped by default: at 224 px stride 8. Finer maps cost more than they add."""
+MAX_MAP_HEIGHT, MIN_STRIDE = 32, 4
+"""Finest map that is tapped by default: at 224 px stride 8, at 64 px stride 4. Finer ones cost more than they add."""
+
+MAX_SHALLOWER = 3
+"""Most taps beside the deepest."""
 
 MAX_PREFIX_TOKENS = 8
 """Class and register tokens that may stand before the patch tokens."""
@@ -153,7 +156,7 @@ def choose_taps(model: nn.Module, height: int, width: int, head: str | None, hea
     stages = _timm_stages(model, found) or _stages_by_size(found)
     deepest = _deepest(found, head_width)
     shallower = [tap for tap in stages if tap.name != deepest.name and found.index(tap) < found.index(deepest)]
-    return _thin(shallower, deepest)
+    return _thin(shallower, deepest, height)
 
 
 def _timm_stages(model: nn.Module, found: list[Tap]) -> list[Tap]:
@@ -186,14 +189,14 @@ def _deepest(found: list[Tap], head_width: int | None) -> Tap:
     return (readable or last)[-1]
 
 
-def _thin(shallower: list[Tap], deepest: Tap) -> tuple[Tap, ...]:
-    """At most two shallower taps beside the deepest: the finest allowed sizes, or even depths where all sizes agree."""
-    allowed = [tap for tap in shallower if tap.height <= MAX_MAP_HEIGHT]
+def _thin(shallower: list[Tap], deepest: Tap, height: int) -> tuple[Tap, ...]:
+    """A few shallower taps beside the deepest: one a map size, or even depths where all sizes agree."""
+    allowed = [tap for tap in shallower if tap.height <= min(MAX_MAP_HEIGHT, height // MIN_STRIDE)]
     if len({tap.height for tap in (*allowed, deepest)}) == 1:
         step = max(1, len(allowed) // 3)
         return (*allowed[step - 1 :: step][:2], deepest)
     by_size = {tap.height: tap for tap in allowed if tap.height > deepest.height}
-    return (*sorted(by_size.values(), key=lambda tap: -tap.height)[:2], deepest)
+    return (*sorted(by_size.values(), key=lambda tap: -tap.height)[:MAX_SHALLOWER], deepest)
 
 
 def named_taps(model: nn.Module, names: Sequence[str], height: int, width: int, head: str | None) -> tuple[Tap, ...]:

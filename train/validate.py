@@ -26,7 +26,7 @@ def held_out_saliency(
         x = classifier.normalise(store[indices].to(device).float())
         logits, features = classifier.with_taps(x)
         predicted = logits.argmax(1)
-        saliency.append(torch.sigmoid(explainer(features, x, predicted)))
+        saliency.append(torch.sigmoid(explainer(features, x, logits, predicted)))
         target.append(predicted)
     return torch.cat(saliency), torch.cat(target)
 

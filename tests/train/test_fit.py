@@ -1,0 +1,153 @@
+from __future__ import annotations
+
+import csv
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from whymask.runtime.errors import ArtefactError, InputError, TrainingError
+from whymask.train import fit
+from whymask.train.config import TrainConfig
+from whymask.train.fit import csv_text, train
+from whymask.train.run import CHECKPOINT_FILE, EXPLAINER_FILE, METRICS_FILE, classifier_from_config, load_run
+
+
+def weights_of(run: Path) -> dict[str, torch.Tensor]:
+    return load_file(run / EXPLAINER_FILE)
+
+
+def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+@pytest.fixture()
+def one_thread() -> None:
+    """Bit-equality between runs is asked of one thread: sums over more may be ordered otherwise."""
+    torch.set_num_threads(1)
+
+
+def test_a_run_leaves_the_classifier_bit_identical_and_says_what_it_was(config: TrainConfig, tmp_path: Path) -> None:
+    before = classifier_from_config(config).sha256()
+    run = train(config, tmp_path / "run")
+    assert run.classifier.sha256() == before == run.card.classifier.sha256
+    assert run.card.seed == config.seed
+    assert run.card.training["steps"] == 8
+    assert run.card.training["stopped"] == "finished"
+    assert run.card.guarantee is not None
+    rows = list(csv.DictReader((tmp_path / "run" / METRICS_FILE).read_text().splitlines()))
+    assert [int(float(row["step"])) for row in rows] == [2, 4, 6, 8]
+    assert rows[-1]["retention_over_areas"]
+    assert not rows[0]["retention_over_areas"]
+    assert not list((tmp_path / "run").glob("*.tmp*"))
+
+
+class Interrupted(Exception):
+    """Stands for a machine that dies between two steps."""
+
+
+def interrupt_at(monkeypatch: pytest.MonkeyPatch, step: int, error: type[BaseException]) -> None:
+    original = fit.Loop._step
+
+    def stop(self: fit.Loop) -> dict[str, float]:
+        if self.progress.step == step:
+            raise error
+        return original(self)
+
+    monkeypatch.setattr(fit.Loop, "_step", stop)
+
+
+@pytest.mark.usefixtures("one_thread")
+@pytest.mark.parametrize("mode", ["constraint", "area", "weighted"])
+def test_a_resumed_run_equals_an_unbroken_one(
+    config: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: str
+) -> None:
+    config = replace(config, mode=mode)
+    unbroken = train(config, tmp_path / "unbroken")
+    with monkeypatch.context() as patch:
+        interrupt_at(patch, 5, Interrupted)
+        with pytest.raises(Interrupted):
+            train(config, tmp_path / "broken")
+    resumed = train(config, tmp_path / "broken", resume=True)
+    assert same(weights_of(tmp_path / "unbroken"), weights_of(tmp_path / "broken"))
+    assert resumed.card.threshold == unbroken.card.threshold
+    assert resumed.card.metrics == unbroken.card.metrics
+
+
+def test_ctrl_c_leaves_a_checkpoint_of_the_very_step(
+    config: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    interrupt_at(monkeypatch, 3, KeyboardInterrupt)
+    with pytest.raises(KeyboardInterrupt):
+        train(config, tmp_path / "run")
+    checkpoint = torch.load(tmp_path / "run" / CHECKPOINT_FILE, weights_only=True)
+    assert checkpoint["step"] == 3
+
+
+def test_training_in_two_processes_ends_in_one_run(config: TrainConfig, tmp_path: Path) -> None:
+    """Through the command line, as a user starts it: the second process is started by Fabric."""
+    out = tmp_path / "run"
+    command = [sys.executable, "-m", "whymask.runtime.cli", "train", config.model, "--data", config.data[0]]
+    command += ["-o", str(out), "--size", "32", "--channels", "8", "--steps", "4", "--batch-size", "4"]
+    command += ["--accelerator", "cpu", "--devices", "2", "--strategy", "ddp", "--level-from", "0.3"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240, check=False)
+    assert done.returncode == 0, done.stderr
+    run = load_run(out)
+    assert run.card.training["steps"] == 4
+    assert done.stdout.count("next: whymask export") == 1
+
+
+def test_an_early_stop_and_a_time_limit_still_finish_the_run(config: TrainConfig, tmp_path: Path) -> None:
+    impatient = replace(config, steps=400, evaluate_every=1, patience=2)
+    stopped = train(impatient, tmp_path / "patience")
+    assert stopped.card.training["stopped"] == "patience"
+    assert stopped.card.training["steps"] < 400
+    hurried = train(replace(config, steps=100_000, max_minutes=1e-4), tmp_path / "minutes")
+    assert hurried.card.training["stopped"] == "max_minutes"
+
+
+def test_a_finished_run_is_not_overwritten_and_another_is_not_resumed(config: TrainConfig, tmp_path: Path) -> None:
+    train(config, tmp_path / "run")
+    with pytest.raises(ArtefactError, match="already holds a run"):
+        train(config, tmp_path / "run")
+    with pytest.raises(InputError, match="--resume: seed was 0 when this run began and is 1 now"):
+        train(replace(config, seed=1), tmp_path / "run", resume=True)
+    with pytest.raises(ArtefactError, match=r"has no checkpoint\.pt"):
+        train(config, tmp_path / "empty", resume=True)
+
+
+def test_a_loss_that_is_no_number_stops_the_run(config: TrainConfig, tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match=r"the loss is (nan|inf) at step 0"):
+        train(replace(config, kl=float("inf")), tmp_path / "run")
+
+
+def test_a_run_refuses_another_classifier(config: TrainConfig, tmp_path: Path) -> None:
+    run = train(config, tmp_path / "run")
+    torch.save({n: p + 1 for n, p in run.classifier.model.state_dict().items()}, tmp_path / "other.pth")
+    with pytest.raises(ArtefactError, match="give the same weights with --model and --weights"):
+        load_run(tmp_path / "run", weights=str(tmp_path / "other.pth"))
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("steps", 0, "steps is 0, expected a number above 0"),
+        ("alpha", 1.0, r"alpha is 1.0, expected a number in \(0, 1\)"),
+        ("mode", "magic", "mode is 'magic', expected one of constraint, area, weighted"),
+        ("min_area", 0.9, "min_area 0.9 must be below max_area 0.7"),
+        ("batch_size", 1, "batch normalisation needs two or more"),
+    ],
+)
+def test_options_out_of_range_are_refused(config: TrainConfig, field: str, value: object, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        replace(config, **{field: value})  # type: ignore[arg-type]
+
+
+def test_rows_of_different_columns_make_one_table() -> None:
+    assert csv_text([{"step": 1, "a": 0.5}, {"step": 2, "b": 2}]) == "step,a,b\n1,0.5,\n2,,2\n"

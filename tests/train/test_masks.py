@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from whymask.runtime.images import resize_map
+from whymask.train.masks import level_of_area, mask_from_saliency, resize, standardise, straight_through
+
+
+def test_the_mask_is_the_one_that_the_runtime_computes() -> None:
+    saliency = torch.rand(3, 7, 5, generator=torch.Generator().manual_seed(0))
+    mask = mask_from_saliency(saliency, 28, 20, 0.6)
+    numpy_mask = resize_map(saliency.numpy(), 28, 20) >= 0.6
+    assert (mask[:, 0].numpy().astype(bool) == numpy_mask).all()
+
+
+@pytest.mark.parametrize("area", [0.05, 0.3, 0.7])
+def test_a_level_keeps_the_asked_area(area: float) -> None:
+    maps = torch.randn(4, 1, 40, 40, generator=torch.Generator().manual_seed(0))
+    kept = (maps >= level_of_area(maps, torch.full((4,), area))).float().mean((1, 2, 3))
+    assert torch.allclose(kept, torch.full((4,), area), atol=1e-3)
+
+
+def test_standardised_maps_forget_scale_and_offset_and_survive_a_constant() -> None:
+    maps = torch.randn(2, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    assert torch.allclose(standardise(maps), standardise(1000 * maps + 7), atol=5e-3)
+    assert torch.equal(standardise(torch.full((1, 1, 4, 4), 3.0)), torch.zeros(1, 1, 4, 4))
+
+
+def test_half_precision_maps_are_standardised_in_single() -> None:
+    maps = (300 * torch.randn(1, 1, 8, 8, generator=torch.Generator().manual_seed(0))).half()
+    assert standardise(maps).dtype == torch.float32
+    assert torch.isfinite(standardise(maps)).all()
+
+
+def test_straight_through_is_hard_forwards_and_soft_backwards() -> None:
+    probability = torch.tensor([[0.2, 0.8], [0.4, 0.6]]).view(2, 1, 1, 2).requires_grad_()
+    mask = straight_through(probability, torch.tensor([True, False]))
+    assert torch.allclose(mask.flatten(), torch.tensor([0.0, 1.0, 0.4, 0.6]))
+    mask.sum().backward()
+    assert torch.equal(probability.grad, torch.ones_like(probability))  # type: ignore[arg-type]
+
+
+def test_resize_has_half_pixel_centres() -> None:
+    ramp = torch.tensor([[[0.0, 1.0]]])
+    assert torch.allclose(resize(ramp, 1, 4).flatten(), torch.tensor([0.0, 0.25, 0.75, 1.0]))

@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from whymask.train.backgrounds import KINDS, random_background
+from whymask.train.classifier import FrozenClassifier
+from whymask.train.config import TrainConfig
+from whymask.train.explainers import build_explainer
+from whymask.train.objective import (
+    Multiplier,
+    activation_distance,
+    binarisation,
+    kl_divergence,
+    necessity,
+    total_variation,
+)
+from whymask.train.step import Objective, draw_masks
+from whymask.train.summary import fill_of
+
+TERMS = ("kl", "ce", "activation", "area", "binarisation", "tv", "necessity")
+
+
+def gradient_norm(config: TrainConfig, classifier: FrozenClassifier) -> float:
+    """Of the explainer's parameters after one step's loss, late in training, where every term acts."""
+    torch.manual_seed(0)
+    explainer = build_explainer(config.explainer_config(), classifier)
+    torch.nn.init.normal_(explainer.level.out.weight, std=0.1)  # type: ignore[union-attr]
+    pixels = 255 * torch.rand(8, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+    objective = Objective(config, classifier, fill_of(classifier))
+    objective(explainer, pixels, 0.9, Multiplier(), torch.Generator().manual_seed(2)).loss.backward()
+    return sum(float(p.grad.norm()) for p in explainer.parameters() if p.grad is not None)
+
+
+@pytest.mark.parametrize("kind", ["tapped", "autoencoder"])
+@pytest.mark.parametrize("term", TERMS)
+def test_every_term_with_a_weight_moves_the_explainer(
+    config: TrainConfig, classifier: FrozenClassifier, term: str, kind: str
+) -> None:
+    silent = {name: 0.0 for name in TERMS}
+    # One term of the three that keep the decision must have a weight; it is made too small to count.
+    alone = replace(config, explainer=kind, **{**silent, "ce": 1e-30, term: 1.0})
+    assert gradient_norm(alone, classifier) > 1e-6
+
+
+def test_a_random_background_moves_the_explainer_where_the_fill_would_not(
+    config: TrainConfig, classifier: FrozenClassifier
+) -> None:
+    robust = gradient_norm(replace(config, robustness=1.0), classifier)
+    plain = gradient_norm(replace(config, robustness=0.0), classifier)
+    assert robust > 0
+    assert robust != plain
+
+
+def test_no_gradient_reaches_the_classifier(config: TrainConfig, classifier: FrozenClassifier) -> None:
+    gradient_norm(config, classifier)
+    assert all(p.grad is None for p in classifier.parameters())
+
+
+def test_kl_agrees_with_torch() -> None:
+    a, b = torch.randn(2, 6, 9, generator=torch.Generator().manual_seed(0))
+    expected = F.kl_div(b.log_softmax(1), a.softmax(1), reduction="none").sum(1)
+    assert torch.allclose(kl_divergence(a, b), expected, atol=1e-5)
+
+
+def test_known_values_of_the_terms() -> None:
+    features = [torch.ones(1, 2, 2, 2), torch.full((1, 3, 1, 1), 5.0)]
+    assert activation_distance(features, [torch.zeros_like(f) for f in features]).item() == pytest.approx(1.0)
+    assert binarisation(torch.tensor([0.5, 1.0]).view(1, 1, 1, 2)).item() == pytest.approx(0.125)
+    assert necessity(torch.tensor([[0.0, 0.0]]), torch.tensor([0])).item() == 0.0
+    assert necessity(torch.tensor([[100.0, 0.0]]), torch.tensor([0])).item() == pytest.approx(0.5)
+
+
+def test_total_variation_does_not_depend_on_the_resolution() -> None:
+    def wave(side: int) -> torch.Tensor:
+        return torch.sin(torch.linspace(0, 6.28, side)).expand(1, 1, side, side)
+
+    assert total_variation(wave(20)).item() == pytest.approx(total_variation(wave(40)).item(), rel=0.15)
+
+
+def test_the_multiplier_rises_while_decisions_are_lost_and_falls_while_all_are_kept() -> None:
+    multiplier = Multiplier()
+    for _ in range(100):
+        multiplier.update(0.2, 0.95)
+    high = multiplier.value
+    assert high > 2
+    for _ in range(200):
+        multiplier.update(1.0, 0.95)
+    assert multiplier.value < high
+
+
+def test_own_levels_are_drawn_only_after_the_ranking_phase(config: TrainConfig) -> None:
+    generator = torch.Generator().manual_seed(0)
+    assert not draw_masks(config, 0.1, 16, generator).own.any()
+    assert draw_masks(config, 0.5, 16, generator).own.sum() == 4
+
+
+def test_backgrounds_are_the_fill_or_each_of_the_kinds() -> None:
+    x = torch.randn(64, 3, 20, 20, generator=torch.Generator().manual_seed(0))
+    fill = torch.full((1, 3, 1, 1), 0.25)
+    plain = random_background(x, fill, 0.0, torch.Generator().manual_seed(1))
+    assert torch.equal(plain, fill.expand_as(x))
+    mixed = random_background(x, fill, 1.0, torch.Generator().manual_seed(1))
+    assert not (mixed == 0.25).flatten(1).all(1).any()
+    repeated = random_background(x, fill, 1.0, torch.Generator().manual_seed(1))
+    assert torch.equal(mixed, repeated)
+    assert len(KINDS) == 4
