@@ -3,6 +3,7 @@
     python -m whymask.benchmarks.imagenet all                       # hours without a GPU
     python -m whymask.benchmarks.imagenet train mobilenet_v2_tf     # → runs/imagenet/mobilenet_v2_tf/
     python -m whymask.benchmarks.imagenet evaluate mobilenet_v2_tf  # → benchmarks/results/mobilenet_v2_tf.json
+    python -m whymask.benchmarks.imagenet bench mobilenet_v2_tf     # → benchmarks/results/mobilenet_v2_tf.latency.json
     python -m whymask.benchmarks.imagenet table                     # → benchmarks/results/README.md and README.md
 
 Pictures and weights are not part of this repository: `WHYMASK_DATA` names the folder that holds them. What is trained
@@ -20,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from whymask.benchmarks.evaluation import evaluate_file, write_report
+from whymask.benchmarks.latency_page import latency_block, read_latency
 from whymask.benchmarks.records import read_report
 from whymask.benchmarks.tables import readme_block, replace_block, results_page
 from whymask.runtime.errors import ArtefactError, InputError, WhymaskError
@@ -34,6 +36,7 @@ RESULTS = REPOSITORY / "benchmarks" / "results"
 RUNS = REPOSITORY / "runs" / "imagenet"
 DATA_VARIABLE = "WHYMASK_DATA"
 GRAPH_FILE = "fused.onnx"
+LATENCY_ENDING = ".latency.json"
 COMMAND = "python -m whymask.benchmarks.imagenet"
 
 COMMON: dict[str, Any] = {
@@ -161,14 +164,31 @@ def evaluate(
 
 
 @app.command()
+def bench(classifier: str, seconds: float = typer.Option(90.0, help="Time limit in seconds.")) -> None:
+    """Measure what the explanation costs beside the classifier alone, on real pictures.
+
+    Example: python -m whymask.benchmarks.imagenet bench mobilenet_v2_tf
+    """
+    from whymask.benchmarks.bench import run_bench
+    from whymask.benchmarks.latency import BenchSettings
+    from whymask.benchmarks.latency_table import headline
+
+    data = data_root() / "images" / "imagenette10_128" / "val"
+    record = run_bench(RUNS / known(classifier) / GRAPH_FILE, data=data, settings=BenchSettings(seconds=seconds))
+    record.save(RESULTS / f"{classifier}{LATENCY_ENDING}")
+    typer.echo(f"{headline(record)}. {'; '.join(record.verdict.reasons)}")
+
+
+@app.command()
 def table() -> None:
     """Rewrite benchmarks/results/README.md and the table in README.md from the committed results.
 
     Example: python -m whymask.benchmarks.imagenet table
     """
     reports = committed_reports(RESULTS)
-    write_atomically(RESULTS / "README.md", results_page(reports))
-    replace_block(REPOSITORY / "README.md", readme_block(reports))
+    latency = committed_latency(RESULTS)
+    write_atomically(RESULTS / "README.md", "\n".join([results_page(reports), f"# Latency\n\n{latency}", ""]))
+    replace_block(REPOSITORY / "README.md", f"{readme_block(reports)}\n\n{latency}")
     typer.echo(f"Written: {RESULTS / 'README.md'} and the table in {REPOSITORY / 'README.md'}")
 
 
@@ -185,15 +205,23 @@ def committed_reports(folder: Path) -> list[dict[str, Any]]:
     return reports
 
 
+def committed_latency(folder: Path) -> str:
+    """The latency records of a folder as Markdown, in the study's order; says so where there is none."""
+    paths = [folder / f"{classifier}{LATENCY_ENDING}" for classifier in SETTINGS]
+    records = [read_latency(path) for path in paths if path.is_file()]
+    return latency_block(records) if records else f"Latency has not been measured: {COMMAND} bench CLASSIFIER"
+
+
 @app.command(name="all")
 def everything() -> None:
-    """Train and evaluate all three classifiers, then rewrite the tables.
+    """Train, evaluate and time all three classifiers, then rewrite the tables.
 
     Example: python -m whymask.benchmarks.imagenet all
     """
     for classifier in SETTINGS:
         train(classifier, steps=0, resume=False)
         evaluate(classifier, limit=0)
+        bench(classifier, seconds=90.0)
     table()
 
 
