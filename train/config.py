@@ -82,17 +82,17 @@ class TrainConfig:
     )
     hard_from: float = _option(0.3, "Share of the steps after which --hard-share rises from 0.")
     hard_share: float = _option(
-        0.0, "Share of hard masks among random-area ones at the last step. Images' own masks are always hard."
+        0.8, "Share of hard masks among random-area ones at the last step. Images' own masks are always hard."
     )
     min_area: float = _option(0.05, "Smallest random area; areas are drawn log-uniformly.")
-    max_area: float = _option(0.7, "Largest random area.")
+    max_area: float = _option(0.9, "Largest random area.")
 
     kl: float = _option(1.0, "Weight of KL(f(x) ‖ f(e)).")
     ce: float = _option(0.5, "Weight of the cross-entropy of f(e) to the explained class.")
     activation: float = _option(0.5, "Weight of matching the tapped activations.")
     area: float = _option(1.0, "Weight of the learned areas.")
     binarisation: float = _option(0.1, "Weight of p (1 − p).")
-    tv: float = _option(1.0, "Weight of the standardised map's total variation.")
+    tv: float = _option(3.0, "Weight of the standardised map's total variation.")
     necessity: float = _option(0.0, "Weight of losing the class without the mask's pixels. Costs one more pass.")
     robustness: float = _option(0.5, "Share of draws that fill dropped pixels with a random background.")
 

@@ -1,10 +1,8 @@
 """One training step: which masks are drawn, what they cost, where the gradient goes.
 
 Two kinds of mask are drawn. A *random-area* mask cuts the ranking at the quantile of an area drawn for the image: it
-teaches the map to rank well at every area. It is soft, at a temperature drawn between SHARPEST and SOFTEST: a soft mask
-alone dims the image without hiding it, which classifiers hardly notice, and so teaches little about hard masks; a sharp
-one alone has a gradient only along its border. An *own-level* mask cuts at the level that the explainer predicts
-for the image, and is hard, with a straight-through gradient: it teaches how much of this image has to stay.
+teaches the map to rank well at every area. An *own-level* mask cuts at the level that the explainer predicts for the
+image, and is hard, with a straight-through gradient: it teaches how much of this image has to stay.
 
 The ranking learns from random-area masks; the level from own-level masks, by the area term and λ times the keep terms.
 So the search for the least area cannot spoil the ranking, which is what collapses when both are one.
@@ -27,10 +25,6 @@ from whymask.train.explainers import TEMPERATURE, Explainer
 from whymask.train.masks import level_of_area, resize, straight_through
 from whymask.train.objective import Multiplier, binarisation, is_kept, keep_loss, necessity, total_variation
 
-SHARPEST, SOFTEST = 0.08, 0.5
-"""Temperatures of random-area masks, log-uniform. Optimising free maps of 32 images for MobileNetV2 for 100 steps kept
-50 % of the decisions at 30 % area and 72 % at 50 % area, against 28 % and 56 % at a constant 0.5."""
-
 OWN_EVERY = 4
 """Every fourth image of a batch gets an own-level mask, once these have begun."""
 
@@ -40,16 +34,15 @@ AREA_SPREAD = 1.5
 
 @dataclass(frozen=True)
 class Draw:
-    """What was drawn for each image: own level or random area, hard or soft, temperature, and area. All (B,)."""
+    """What was drawn for each image: own level or random area, hard or soft, and the area. All (B,)."""
 
     own: Tensor
     hard: Tensor
-    temperature: Tensor
     area: Tensor
 
     def to(self, device: torch.device) -> Draw:
         """The same draw on a device."""
-        return Draw(self.own.to(device), self.hard.to(device), self.temperature.to(device), self.area.to(device))
+        return Draw(self.own.to(device), self.hard.to(device), self.area.to(device))
 
 
 def ramp(progress: float, start: float) -> float:
@@ -62,16 +55,11 @@ def draw_masks(config: TrainConfig, progress: float, count: int, generator: torc
     low, high = config.min_area, config.max_area
     if config.mode == "area":
         low, high = config.target_area / AREA_SPREAD, min(config.target_area * AREA_SPREAD, 0.95)
-    random = torch.rand(3, count, generator=generator)
+    random = torch.rand(2, count, generator=generator)
+    area = torch.exp(math.log(low) + random[0] * math.log(high / low))
     own = (torch.arange(count) % OWN_EVERY == 0) & (progress >= config.level_from)
     hard = (random[1] < config.hard_share * ramp(progress, config.hard_from)) | own
-    temperature = torch.where(hard, TEMPERATURE, log_uniform(random[2], SHARPEST, SOFTEST))
-    return Draw(own, hard, temperature, log_uniform(random[0], low, high))
-
-
-def log_uniform(random: Tensor, low: float, high: float) -> Tensor:
-    """Numbers in [low, high], even in their logarithm, from numbers even in [0, 1]."""
-    return torch.exp(math.log(low) + random * math.log(high / low))
+    return Draw(own, hard, area)
 
 
 def scale_gradient(value: Tensor, factor: float) -> Tensor:
@@ -141,7 +129,7 @@ class Objective:
         own = draw.own.view(-1, 1, 1, 1)
         cut = torch.where(own, scale_gradient(level, price), level_of_area(ranking, draw.area))
         held = torch.where(own, ranking.detach(), ranking)
-        saliency = torch.sigmoid((held - cut) / draw.temperature.view(-1, 1, 1, 1))
+        saliency = torch.sigmoid((held - cut) / TEMPERATURE)
         return resize(saliency[:, 0], x.shape[-2], x.shape[-1])
 
     def _area_loss(self, ranking: Tensor, level: Tensor, own: Tensor) -> Tensor:

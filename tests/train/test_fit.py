@@ -140,7 +140,7 @@ def test_a_run_refuses_another_classifier(config: TrainConfig, tmp_path: Path) -
         ("steps", 0, "steps is 0, expected a number above 0"),
         ("alpha", 1.0, r"alpha is 1.0, expected a number in \(0, 1\)"),
         ("mode", "magic", "mode is 'magic', expected one of constraint, area, weighted"),
-        ("min_area", 0.9, "min_area 0.9 must be below max_area 0.7"),
+        ("min_area", 0.95, "min_area 0.95 must be below max_area 0.9"),
         ("batch_size", 1, "batch normalisation needs two or more"),
     ],
 )
