@@ -26,7 +26,7 @@ def run_training(model: str, out: Path, resume: bool, options: dict[str, Any]) -
     from whymask.train.fit import train as fit
 
     run = fit(TrainConfig(model=model, **options), out, resume=resume)
-    if rank_zero_only.rank:
+    if getattr(rank_zero_only, "rank", 0):
         return  # every process runs this command; the first speaks for all
     guarantee, card = run.card.guarantee, run.card
     typer.echo(

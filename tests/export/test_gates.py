@@ -134,7 +134,7 @@ def test_each_gate_sees_its_fault(
 
 def test_near_tie_is_no_disagreement_and_is_counted(tiny_run: Run) -> None:
     reference, actual = good(), good()
-    reference[LOGITS][0], actual[LOGITS][0] = [5, 5 - 1e-4, 0, 0, 0], [5 - 1e-4, 5, 0, 0, 0]
+    reference[LOGITS][0], actual[LOGITS][0] = [9, 9 - 3e-4, 0, 0, 0], [9 - 3e-4, 9, 0, 0, 0]
     figures = measured(tiny_run, reference, actual)
     assert figures["top1_agreement_min"] == 1.0
     assert figures["near_ties"] == 1
