@@ -15,6 +15,9 @@ from whymask.runtime.errors import ArtefactError
 
 Shape = tuple[int, ...]
 
+BATCH = "batch"
+"""Name of the open dimension."""
+
 FLOATING = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE, TensorProto.BFLOAT16)
 
 
@@ -72,8 +75,10 @@ def shapes_at_batch_1(model: onnx.ModelProto) -> dict[str, Shape]:
     single.CopyFrom(model)
     for value in (*single.graph.input, *single.graph.output, *single.graph.value_info):
         for dimension in value.type.tensor_type.shape.dim:
-            if dimension.dim_param:
+            if dimension.dim_param == BATCH:
                 dimension.dim_value = 1
+            elif dimension.dim_param:  # a multiple of it, which shape inference finds again
+                dimension.Clear()
     graph = onnx.shape_inference.infer_shapes(single, data_prop=True).graph
     shapes = {i.name: tuple(i.dims) for i in graph.initializer}
     for value in (*graph.input, *graph.value_info, *graph.output):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import io
+import re
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -14,12 +15,10 @@ import torch
 from onnx import NodeProto, helper
 from torch import Tensor, nn
 
+from whymask.export.cost import BATCH
 from whymask.export.fold import fold_batch_norm
 from whymask.export.opset import EXPORTED, LOWEST, lower_to_17
 from whymask.runtime.errors import ArtefactError
-
-BATCH = "batch"
-"""Name of the open dimension."""
 
 FOREIGN_WARNINGS = (
     "# The axis name: batch will not be used",  # torch: the second input's batch dimension is the first one's
@@ -51,6 +50,7 @@ def onnx_from_module(
         ArtefactError: the module cannot be exported, or not at this opset.
     """
     model = _exported(module, example, inputs, outputs, max(opset, EXPORTED), max_batch)
+    _name_batch(model)
     _name_nodes(model)
     _strip(model)
     fold_batch_norm(model)
@@ -75,14 +75,14 @@ def _exported(
         shapes = tuple({0: batch} for _ in example)
     with _quiet(), torch.no_grad():
         try:
+            # Traced here: torch.onnx would try looser ways of tracing, and fix the batch without an error.
+            traced = torch.export.export(module, example, dynamic_shapes=shapes, strict=False)
             program = torch.onnx.export(
-                module,
-                example,
+                traced,
                 dynamo=True,
                 opset_version=opset,
                 input_names=list(inputs),
                 output_names=list(outputs),
-                dynamic_shapes=shapes,
                 external_data=False,
                 verbose=False,
             )
@@ -97,9 +97,9 @@ def _why_not_exported(error: Exception, max_batch: int | None) -> str:
     reason: BaseException = error
     while reason.__cause__ is not None:
         reason = reason.__cause__
-    lines = [line for line in str(reason).splitlines() if line.strip()] or [type(reason).__name__]
-    hint = "; a classifier that fixes its batch size exports with --fixed-batch" if max_batch is not None else ""
-    return f"torch could not export the graph ({type(reason).__name__}: {lines[0].strip()}){hint}"
+    lines = [line.strip() for line in str(reason).splitlines() if line.strip()] or [type(reason).__name__]
+    hint = "; a classifier whose code fixes the batch size exports with --fixed-batch" if max_batch is not None else ""
+    return f"torch could not export the graph ({type(reason).__name__}: {' '.join(lines[:2])}){hint}"
 
 
 @contextmanager
@@ -109,6 +109,18 @@ def _quiet() -> Iterator[None]:
         for message in FOREIGN_WARNINGS:
             warnings.filterwarnings("ignore", message=message)
         yield
+
+
+def _name_batch(model: onnx.ModelProto) -> None:
+    """Give the open dimension its name; the tracer calls it s40 or the like, and its multiples 2*s40."""
+    symbol = model.graph.input[0].type.tensor_type.shape.dim[0].dim_param
+    if not symbol:
+        return
+    word = re.compile(rf"\b{re.escape(symbol)}\b")
+    for value in (*model.graph.input, *model.graph.value_info, *model.graph.output):
+        for dimension in value.type.tensor_type.shape.dim:
+            if dimension.dim_param:
+                dimension.dim_param = word.sub(BATCH, dimension.dim_param)
 
 
 def _name_nodes(model: onnx.ModelProto) -> None:

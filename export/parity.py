@@ -1,9 +1,9 @@
 """Whether two forms of one graph agree: the file's outputs against the torch modules', on pictures.
 
-Every gate is a figure with a bound. *Near ties*: where the reference's two highest logits lie closer together than
-logits may differ, either class is a right answer, so such an image never counts as a top-1 disagreement. Saliency and
-masks are compared on the images where both forms explain the same class. Logit errors are relative to the largest
-absolute reference logit.
+Every gate is a figure with a bound. *Near ties*: where the reference's two highest logits lie closer together than the
+99th percentile of logit errors may be, either class is a right answer, so such an image never counts as a top-1
+disagreement; the card has their number. Saliency and masks are compared on the images where both forms explain the same
+class. Logit errors are relative to the largest absolute reference logit.
 
 Letters: N images, B batch, H W input size, h w the explainer's resolution, C classes.
 """
@@ -68,7 +68,7 @@ class Tolerances:
 
 TOLERANCES = {
     "fp32": Tolerances(1.0, 1e-4, 5e-5, 2e-3, 0.9999, 0.999, 1e-4, classifier_max=1e-5),
-    "fp16": Tolerances(0.995, 3e-2, 1e-2, 0.1, 0.99, 0.98, 3e-2, classifier_max=1e-3),
+    "fp16": Tolerances(0.995, 2e-2, 5e-3, 0.1, 0.99, 0.98, 2e-2, classifier_max=1e-3),
 }
 
 
@@ -145,7 +145,7 @@ def measure(
     """
     scale = max(float(np.abs(reference[LOGITS]).max()), 1e-6)
     same = reference[LOGITS].argmax(1) == actual[LOGITS].argmax(1)
-    near = _margin(reference[LOGITS]) <= allowed.logits_max * scale
+    near = _margin(reference[LOGITS]) <= allowed.logits_p99 * scale
     error = np.abs(actual[LOGITS] - reference[LOGITS]) / scale
     figures = {
         "top1_agreement_min": float((same | near).mean()),

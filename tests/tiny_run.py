@@ -67,6 +67,11 @@ def _settle(module: nn.Module) -> None:
             nn.init.normal_(norm.bias, std=0.2)
 
 
+def map_side(run: Run) -> int:
+    """Side of a tapped explainer's saliency: that of the finest tap."""
+    return run.classifier.tap_specs[0].height
+
+
 @dataclass(frozen=True)
 class Exported:
     """A run and its file."""

@@ -10,7 +10,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from onnx import TensorProto
-from tiny_run import CLASSES, SIZE, Exported
+from tiny_run import CLASSES, SIZE, Exported, map_side
 
 from whymask.export.half import check_precision, tensor_types
 from whymask.export.onnx_from_run import STAGES, classifier_path
@@ -27,7 +27,7 @@ CONTRACT = {
     "image": (UINT8, ["batch", SIZE, SIZE, 3]),
     "target": (INT64, ["batch"]),
     "logits": (FLOAT, ["batch", CLASSES]),
-    "saliency": (FLOAT, ["batch", 16, 16]),
+    "saliency": (FLOAT, ["batch", "h", "w"]),
     "mask": (UINT8, ["batch", SIZE, SIZE]),
     "explanation": (UINT8, ["batch", SIZE, SIZE, 3]),
     "kept_logits": (FLOAT, ["batch", CLASSES]),
@@ -49,8 +49,9 @@ def runner(exported: Exported) -> OnnxRunner:
 
 @BOTH
 def test_file_has_the_tensors_of_the_contract(exported: Export, precision: str) -> None:
-    found = tensors(exported("tapped", precision).model)
-    assert found == CONTRACT
+    made = exported("tapped", precision)
+    found, side = tensors(made.model), map_side(made.run)
+    assert found == {**CONTRACT, "saliency": (FLOAT, ["batch", side, side])}
     assert list(found) == list(CONTRACT)
 
 
@@ -83,7 +84,7 @@ def test_card_inside_is_the_card_returned(exported: Export, precision: str) -> N
     card = Card.from_json(metadata[METADATA_KEY])
     assert card == made.card
     assert card.precision == precision
-    assert (card.explainer.height, card.explainer.width) == (16, 16)
+    assert (card.explainer.height, card.explainer.width) == (map_side(made.run), map_side(made.run))
     assert card.versions["opset"] == "17" and "tensorrt_rtx" in card.versions
     assert card.metrics["parity_images"] == 64 and card.metrics["parity_synthetic"] == 1
     assert len(made.stages) == STAGES

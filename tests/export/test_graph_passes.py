@@ -158,11 +158,11 @@ def test_cost_of_the_tiny_run_agrees_with_a_count_by_hand(exported: Callable[[st
     stages = 8 * 3 * 9 * 16 * 16 + 12 * 8 * 9 * 8 * 8 + 16 * 12 * 9 * 4 * 4
     classifier = stages + 16 * 5
     rows = made.run.explainer.row_width
-    maps = {4: 16, 8: 12, 16: 8}  # side of each tap → its channels
     # A tap: projection, gate, the evidence's convolution, and two separable blocks of 8 channels. Then the last
-    # convolution, and the level's three matrices.
-    taps = sum(s * s * (c * 8 + 8 + 2 * (8 * 9 + 8 * 8)) + rows * 8 for s, c in maps.items())
-    explainer = taps + 8 * 16 * 16 + 2 * 8 * 32 + rows * 32 + 32
+    # convolution, and the level's four matrices.
+    taps = made.run.classifier.tap_specs
+    laterals = sum(t.height * t.width * (t.channels * 8 + 8 + 2 * (8 * 9 + 8 * 8)) + rows * 8 for t in taps)
+    explainer = laterals + 8 * taps[0].height * taps[0].width + 2 * 8 * 32 + rows * 32 + 3 * 32 + 32
     assert made.card.cost["classifier_macs"] == classifier
     assert made.card.cost["explainer_macs"] == explainer
     assert made.card.cost["macs"] == 3 * classifier + explainer
