@@ -101,18 +101,20 @@ def export_run(
     return card
 
 
-def classifier_onnx(run: Run, out: Path, *, precision: str = "fp32", opset: int = 17, max_batch: int = 32) -> Path:
+def classifier_onnx(
+    run: Run, out: Path, *, precision: str = "fp32", opset: int = 17, max_batch: int = 32, dynamic: bool = True
+) -> Path:
     """Write the classifier alone, with the fused graph's `image` input and `logits` output.
 
     Args:
         run: whose classifier.
         out: the *fused* graph's file; the classifier's is written beside it.
-        precision, opset, max_batch: see `ExportConfig`.
+        precision, opset, max_batch, dynamic: see `ExportConfig`.
 
     Returns:
         The file written, `classifier_path(out)`.
     """
-    config = ExportConfig(precision, opset, max_batch)
+    config = ExportConfig(precision, opset, max_batch, dynamic)
     model = _classifier_model(_bodies(run, config)[0], config)
     with atomic_path(classifier_path(out)) as temporary:
         temporary.write_bytes(model.SerializeToString())

@@ -15,13 +15,15 @@ import torch
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from tiny_run import CLASSES, SIZE, Exported
+from torch import nn
 
 from whymask.export import onnx_from_run, parity, rtx
 from whymask.export.config import ExportConfig
-from whymask.export.fuse import FusedGraph
+from whymask.export.fuse import ClassifierGraph, FusedGraph
 from whymask.export.onnx_from_run import classifier_onnx, classifier_path, export_run
 from whymask.runtime.card import LOGITS, MASK, SALIENCY
 from whymask.runtime.errors import ArtefactError, InputError, MissingExtra, ParityError
+from whymask.train.classifier import FrozenClassifier
 from whymask.train.run import Run
 
 Export = Callable[[str, str], Exported]
@@ -241,3 +243,48 @@ def test_classifier_is_written_alone(tiny_run: Run, tmp_path: Path) -> None:
     outputs = parity.OnnxRunner(path.read_bytes(), batch=1)(np.zeros((3, SIZE, SIZE, 3), np.uint8))
     assert path == tmp_path / "fused.classifier.onnx"
     assert outputs[LOGITS].shape == (3, CLASSES)
+
+
+class FixedBatchNet(nn.Module):
+    """A classifier whose code reads the batch size as a Python number."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3, stride=4)
+        self.head = nn.Linear(4, CLASSES)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        maps = torch.relu(self.conv(x))
+        logits: torch.Tensor = self.head(maps.reshape(len(x), 4, -1).mean(2))
+        return logits
+
+
+@pytest.fixture
+def fixed_run(tiny_run: Run) -> Run:
+    return dataclasses.replace(
+        tiny_run, classifier=FrozenClassifier(FixedBatchNet(), "fixed", tiny_run.classifier.rule)
+    )
+
+
+def test_classifier_that_fixes_its_batch_is_told_of_the_option(fixed_run: Run, tmp_path: Path) -> None:
+    with pytest.raises(ArtefactError, match=r"specialized it to be a constant.*--fixed-batch"):
+        classifier_onnx(fixed_run, tmp_path / "fused.onnx")
+
+
+def test_fixed_batch_exports_it(fixed_run: Run, tmp_path: Path) -> None:
+    path = classifier_onnx(fixed_run, tmp_path / "fused.onnx", max_batch=2, dynamic=False)
+    shape = onnx.load(path).graph.input[0].type.tensor_type.shape
+    assert [d.dim_value for d in shape.dim] == [2, SIZE, SIZE, 3]
+    assert parity.OnnxRunner(path.read_bytes(), batch=2)(np.zeros((3, SIZE, SIZE, 3), np.uint8))[LOGITS].shape[0] == 3
+
+
+@pytest.mark.parametrize("opset", [18, 20, 21])
+def test_later_opsets_run_in_onnx_runtime(
+    tiny_run: Run, pictures: NDArray[np.uint8], tmp_path: Path, opset: int
+) -> None:
+    path = classifier_onnx(tiny_run, tmp_path / "fused.onnx", opset=opset, max_batch=8)
+    logits = parity.OnnxRunner(path.read_bytes())(pictures)[LOGITS]
+    graph = ClassifierGraph(tiny_run.classifier)
+    with torch.no_grad():
+        np.testing.assert_allclose(logits, graph(torch.from_numpy(pictures)).numpy(), atol=1e-4)
+    assert onnx.load(path).opset_import[0].version == opset
