@@ -24,11 +24,15 @@ def run_training(model: str, out: Path, resume: bool, options: dict[str, Any]) -
     from lightning_fabric.utilities.rank_zero import rank_zero_only
 
     from whymask.train.fit import train as fit
+    from whymask.train.run import UNREADABLE_FILE
 
     run = fit(TrainConfig(model=model, **options), out, resume=resume)
     if getattr(rank_zero_only, "rank", 0):
         return  # every process runs this command; the first speaks for all
     guarantee, card = run.card.guarantee, run.card
+    unreadable = out / UNREADABLE_FILE
+    if unreadable.is_file():
+        typer.echo(f"left out, could not be decoded:\n{unreadable.read_text(encoding='utf-8')}", err=True, nl=False)
     typer.echo(
         f"{out}: {card.explainer.kind} explainer, {card.explainer.parameters:,} parameters, seed {card.seed}, "
         f"{card.training['steps']} steps ({card.training['stopped']}), {card.training['images']} images, "

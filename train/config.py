@@ -63,7 +63,7 @@ class TrainConfig:
 
     explainer: str = _option("tapped", "tapped reads the classifier's activations; autoencoder reads pixels.")
     channels: int = _option(32, "Width of the tapped decoder, 4 to 512.")
-    autoencoder_size: str = _option("small", "small, medium or large: about 0.1, 0.3 or 1.5 million parameters.")
+    autoencoder_size: str = _option("small", "small, medium or large: about 0.2, 0.6 or 2.4 million parameters.")
 
     steps: int = _option(2000, "Optimiser steps.")
     batch_size: int = _option(24, "Images a step, over all processes.")

@@ -36,6 +36,7 @@ from whymask.train.run import (
     CARD_FILE,
     CHECKPOINT_FILE,
     METRICS_FILE,
+    UNREADABLE_FILE,
     Run,
     classifier_from_config,
     load_run,
@@ -92,6 +93,9 @@ def _train_process(fabric: Fabric, config: TrainConfig, out: Path, resume: bool)
     classifier = classifier_from_config(config)
     digest = classifier.sha256()
     train_store, held_out, unreadable = load_images(config, classifier, quiet=not fabric.is_global_zero)
+    if unreadable and fabric.is_global_zero:
+        lines = (f"{path}: {reason}\n" for path, reason in unreadable.items())
+        write_atomically(out / UNREADABLE_FILE, "".join(lines))
     explainer = build_explainer(config.explainer_config(), classifier)
     started = time.monotonic()
     loop = Loop(fabric, config, out, classifier.to(fabric.device), explainer, train_store, held_out)

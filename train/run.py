@@ -5,6 +5,7 @@ RUN/card.json               the card (whymask.runtime.card)
 RUN/config.json             how it was trained; enough to load the classifier again
 RUN/metrics.csv             one row a logged step
 RUN/checkpoint.pt           to resume from
+RUN/unreadable.txt          image files that could not be decoded, with reasons; absent where there were none
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ CARD_FILE = "card.json"
 CONFIG_FILE = "config.json"
 METRICS_FILE = "metrics.csv"
 CHECKPOINT_FILE = "checkpoint.pt"
+UNREADABLE_FILE = "unreadable.txt"
 
 
 @dataclass(frozen=True)
