@@ -1,0 +1,156 @@
+"""Explanations as files: overlay pictures and one JSON line a picture."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from whymask.runtime.errors import InputError, MissingExtra
+from whymask.runtime.explanation import Explanation
+from whymask.runtime.files import atomic_path
+from whymask.runtime.images import Picture, find_images
+from whymask.runtime.overlay import draw
+
+LEGIBLE_PIXELS = 224
+"""Smaller pictures are drawn enlarged, so that contour and caption can be read."""
+
+
+def pictures_from(paths: Iterable[Path], out: Path) -> list[Path]:
+    """The picture files that are meant, each once, in the order given; a folder's files are sorted.
+
+    Args:
+        paths: files and folders; what lies in `out` is left out, since it was made here.
+        out: the folder of the results.
+
+    Raises:
+        InputError: a path that does not exist, a folder that is `out` itself, or no picture at all.
+    """
+    found: dict[Path, Path] = {}
+    for path in paths:
+        if not path.exists():
+            raise InputError(f"{path}: no such file or folder")
+        if path.is_dir() and path.resolve() == out.resolve():
+            raise InputError(f"{path}: pictures would be read from and written to this folder; choose another for -o")
+        files = _below(path, out) if path.is_dir() else [path]
+        for file in files:
+            found.setdefault(file.resolve(), file)
+    if not found:
+        raise InputError(f"no picture in {', '.join(str(path) for path in paths)}; expected JPEG, PNG, WebP, …")
+    return list(found.values())
+
+
+def overlay_names(pictures: Iterable[Path], out: Path) -> dict[Path, Path]:
+    """Where each picture's overlay goes: its stem with `.png`, numbered where another took the name.
+
+    Args:
+        pictures: files, each once; none of them is ever overwritten.
+        out: the folder of the results.
+    """
+    pictures = list(pictures)
+    # Names are compared in lower case: some file systems take Cat.png and cat.png for one file.
+    taken = {file.name.lower() for file in pictures if file.resolve().parent == out.resolve()}
+    names = {}
+    for file in pictures:
+        name, number = f"{file.stem}.png", 2
+        while name.lower() in taken:
+            name, number = f"{file.stem}-{number}.png", number + 1
+        taken.add(name.lower())
+        names[file] = out / name
+    return names
+
+
+def record(result: Explanation, file: Path, overlay: Path) -> dict[str, Any]:
+    """One line of `explanations.jsonl`.
+
+    Args:
+        result: the explanation.
+        file: the picture.
+        overlay: its overlay.
+
+    Returns:
+        plain values. `mask` is COCO's uncompressed run-length code at the picture's own size: lengths of runs of 0 and
+        1 in turn, column by column, beginning with 0. `box` is [left, top, right, bottom] in pixels, the last two
+        exclusive, or None for an empty mask.
+    """
+    height, width = result.picture.shape[:2]
+    mask = result.mask_at(height, width)
+    certificate = {"kept": result.kept, "necessary": result.necessary}
+    return {
+        "file": str(file),
+        "overlay": overlay.name,
+        "label": result.label,
+        "index": result.index,
+        "confidence": round(result.confidence, 6),
+        "area": round(result.area, 6),
+        "target": result.target,
+        "threshold": result.threshold,
+        "box": bounding_box(mask),
+        "mask": {"size": [height, width], "counts": run_lengths(mask)},
+        **{name: value for name, value in certificate.items() if value is not None},
+    }
+
+
+def run_lengths(mask: NDArray[np.uint8]) -> list[int]:
+    """COCO's uncompressed run-length code of a mask: column by column, beginning with a run of 0.
+
+    Args:
+        mask: uint8, (height, width), 0 or 1.
+    """
+    flat = mask.ravel(order="F")
+    borders = np.flatnonzero(np.diff(flat)) + 1
+    counts = np.diff(np.concatenate([[0], borders, [flat.size]])).tolist()
+    return [0, *counts] if flat[0] else list(counts)
+
+
+def bounding_box(mask: NDArray[np.uint8]) -> list[int] | None:
+    """[left, top, right, bottom] of the kept pixels, the last two exclusive; None where none is kept.
+
+    Args:
+        mask: uint8, (height, width), 0 or 1.
+    """
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    if not rows.size:
+        return None
+    return [int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1]
+
+
+def write_overlay(result: Explanation, path: Path) -> None:
+    """Write an overlay with its caption as PNG; small pictures are enlarged by a whole factor.
+
+    Args:
+        result: the explanation.
+        path: of the PNG file.
+
+    Raises:
+        MissingExtra: Pillow is not installed.
+        ArtefactError: the file cannot be written.
+    """
+    try:
+        from PIL import Image
+    except ImportError:
+        raise MissingExtra("Pillow", "image", "write overlays") from None
+    picture = _legible(result.picture)
+    height, width = picture.shape[:2]
+    drawn = draw(picture, result.mask_at(height, width), result.summary())
+    with atomic_path(path) as temporary:
+        Image.fromarray(drawn).save(temporary, format="PNG")
+
+
+def json_line(values: dict[str, Any]) -> str:
+    """One record as one line of JSON."""
+    return json.dumps(values, ensure_ascii=False) + "\n"
+
+
+def _below(folder: Path, out: Path) -> list[Path]:
+    results = out.resolve()
+    return [file for file in find_images(folder) if results not in file.resolve().parents]
+
+
+def _legible(picture: Picture) -> Picture:
+    factor = -(-LEGIBLE_PIXELS // min(picture.shape[:2]))
+    return picture if factor == 1 else picture.repeat(factor, axis=0).repeat(factor, axis=1)
