@@ -42,7 +42,7 @@ COMMAND = "python -m whymask.benchmarks.imagenet"
 COMMON: dict[str, Any] = {
     "size": (160, 160),
     "channels": 48,
-    "steps": 1400,
+    "steps": 1200,
     "batch_size": 24,
     "evaluate_every": 300,
     "seed": 0,

@@ -13,7 +13,6 @@ import torch
 from whymask.runtime.errors import ArtefactError, InputError
 from whymask.runtime.files import write_atomically
 from whymask.train.config import TrainConfig
-from whymask.train.objective import Multiplier
 
 FREE_TO_CHANGE = frozenset(
     {"max_minutes", "patience", "workers", "cache_gigabytes", "accelerator", "strategy", "licence"}
@@ -27,13 +26,11 @@ class Progress:
 
     Attributes:
         step: steps done.
-        multiplier: of the constraint.
         best: best held-out figure so far, and validations since.
         rows: of metrics.csv.
     """
 
     step: int = 0
-    multiplier: Multiplier = field(default_factory=Multiplier)
     best: float = -1.0
     since_best: int = 0
     rows: list[dict[str, float]] = field(default_factory=list)
@@ -47,7 +44,6 @@ def save_checkpoint(
     record = {
         "config": config.to_json(),
         "step": progress.step,
-        "multiplier": dataclasses.asdict(progress.multiplier),
         "best": progress.best,
         "since_best": progress.since_best,
         "rows": progress.rows,
@@ -71,8 +67,7 @@ def load_checkpoint(path: Path, config: TrainConfig) -> tuple[Progress, dict[str
     try:
         record = torch.load(path, map_location="cpu", weights_only=True)
         saved = TrainConfig.from_json(record["config"])
-        multiplier = Multiplier(**record["multiplier"])
-        progress = Progress(record["step"], multiplier, record["best"], record["since_best"], record["rows"])
+        progress = Progress(record["step"], record["best"], record["since_best"], record["rows"])
     except (OSError, RuntimeError, KeyError, TypeError, ValueError, EOFError) as error:
         raise ArtefactError(f"checkpoint {path} cannot be read ({error}); train again without --resume") from None
     _refuse_changes(saved, config)

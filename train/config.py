@@ -27,11 +27,13 @@ class ExplainerConfig:
         kind: `tapped` (a decoder on the classifier's activations) or `autoencoder` (from the pixels).
         channels: of the tapped decoder.
         size: of the autoencoder, `small`, `medium` or `large`.
+        retention: predicted chance of keeping the class at which maps are cut, in (0, 1).
     """
 
     kind: str = "tapped"
     channels: int = 32
     size: str = "small"
+    retention: float = 0.5
 
     def __post_init__(self) -> None:
         """Refuse unknown families and sizes."""
@@ -75,22 +77,21 @@ class TrainConfig:
         "constraint",
         "constraint: the least area that keeps decisions. area: all masks at --target-area. weighted: fixed weights.",
     )
-    retention: float = _option(0.9, "Share of decisions that the hard masks have to keep (mode constraint).")
+    retention: float = _option(0.9, "Chance of keeping the decision that an image's own mask aims at.")
     target_area: float = _option(0.2, "Share of pixels kept (mode area).")
     level_from: float = _option(
         0.5, "Share of the steps after which images' own areas are learned. Earlier, the map does not rank yet."
     )
     hard_from: float = _option(0.3, "Share of the steps after which --hard-share rises from 0.")
-    hard_share: float = _option(
-        0.8, "Share of hard masks among random-area ones at the last step. Images' own masks are always hard."
-    )
+    hard_share: float = _option(0.8, "Share of hard masks at the last step, reached linearly.")
     min_area: float = _option(0.05, "Smallest random area; areas are drawn log-uniformly.")
     max_area: float = _option(0.9, "Largest random area.")
 
     kl: float = _option(1.0, "Weight of KL(f(x) ‖ f(e)).")
     ce: float = _option(0.5, "Weight of the cross-entropy of f(e) to the explained class.")
     activation: float = _option(0.5, "Weight of matching the tapped activations.")
-    area: float = _option(1.0, "Weight of the learned areas.")
+    level: float = _option(1.0, "Weight of predicting where an image's decision breaks (mode constraint).")
+    area: float = _option(1.0, "Weight of the learned areas (modes area and weighted).")
     binarisation: float = _option(0.1, "Weight of p (1 − p).")
     tv: float = _option(3.0, "Weight of the standardised map's total variation.")
     necessity: float = _option(0.0, "Weight of losing the class without the mask's pixels. Costs one more pass.")
@@ -120,7 +121,18 @@ class TrainConfig:
         _check_range(self, shares, 0, 1, "in [0, 1]")
         inner = ("retention", "target_area", "min_area", "max_area", "holdout", "alpha", "delta")
         _check_range(self, inner, 0, 1, "in (0, 1)", open_low=True, open_high=True)
-        weights = ("kl", "ce", "activation", "area", "binarisation", "tv", "necessity", "weight_decay", "max_minutes")
+        weights = (
+            "kl",
+            "ce",
+            "activation",
+            "level",
+            "area",
+            "binarisation",
+            "tv",
+            "necessity",
+            "weight_decay",
+            "max_minutes",
+        )
         _check_range(
             self, (*weights, "cache_gigabytes", "workers", "patience", "evaluate_every"), 0, float("inf"), "≥ 0"
         )
@@ -141,7 +153,8 @@ class TrainConfig:
 
     def explainer_config(self) -> ExplainerConfig:
         """The part that builds the explainer."""
-        return ExplainerConfig(self.explainer, self.channels, self.autoencoder_size)
+        retention = self.retention if self.mode == "constraint" else 0.5
+        return ExplainerConfig(self.explainer, self.channels, self.autoencoder_size, retention)
 
     def to_json(self) -> str:
         """As indented JSON text."""

@@ -3,12 +3,15 @@
 Both families share one end: a raw map is standardised per image, which fixes its *ranking*, and lowered by a level
 predicted for the image, which fixes its *area*. saliency = sigmoid((standardised map − level) / TEMPERATURE). Keeping
 the two apart is what makes training steady: a map that cannot drift in scale or offset cannot collapse to all-ones or
-all-zeros, and the level is one number an image. Letters: B batch, C classes, h w the saliency's size.
+all-zeros, and the level is one number an image, learned by asking hard masks whether they keep the class.
+
+Letters: B batch, C classes, h w the saliency's size.
 """
 
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -23,8 +26,8 @@ TEMPERATURE = 0.5
 """Of the sigmoid over the standardised map. Constant: annealing it made the maps rough and lost what had been
 learned."""
 
-MAX_LEVEL = 2.5
-"""Bound of a predicted level in deviations of the map: between about 1 % and 99 % of a bell-shaped map's pixels."""
+MAX_LEVEL = 4.0
+"""Bound of a breaking level in deviations of the map: beyond it a mask holds everything, or nothing."""
 
 ROW_WIDTH = 64
 """Width of a learned class embedding where the classifier has no final linear layer."""
@@ -37,14 +40,16 @@ class Explainer(nn.Module):
     """Base of the families: class rows, and the shared end.
 
     Args:
-        rows: float32 (C, D), one description a class, usually the classifier's final layer; not trained, not saved.
+        classifier: its final layer's rows describe the classes; they are neither trained nor saved.
+        retention: predicted chance of keeping the class at which the map is cut, in (0, 1).
     """
 
     kind: str
     rows: Tensor
 
-    def __init__(self, classifier: FrozenClassifier) -> None:
+    def __init__(self, classifier: FrozenClassifier, retention: float) -> None:
         super().__init__()
+        self.retention = retention
         weight = classifier.head_weight
         self.embedding: nn.Embedding | None = None
         if weight is None:
@@ -70,17 +75,29 @@ class Explainer(nn.Module):
         Returns:
             float32 (B, h, w); the saliency is its sigmoid.
         """
-        ranking, level = self.ranking_and_level(features, x, logits, target)
-        return (ranking - level)[:, 0] / TEMPERATURE
+        ranking, breaking = self.ranking_and_breaking(features, x, logits, target)
+        return (ranking - breaking.level_for(self.retention))[:, 0] / TEMPERATURE
 
-    def ranking_and_level(
+    def ranking_and_breaking(
         self, features: list[Tensor], x: Tensor, logits: Tensor, target: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """The standardised map, float32 (B, 1, h, w), and the level, float32 (B, 1, 1, 1), that is cut from it."""
+    ) -> tuple[Tensor, Breaking]:
+        """The standardised map, float32 (B, 1, h, w), and where the decision breaks on it."""
         raise NotImplementedError
 
 
 CONFIDENCE_FIGURES = 3
+SMALLEST_SCALE = 0.05
+
+
+class Breaking(NamedTuple):
+    """Where an image's decision breaks: centre and scale of the breaking level, float32 (B, 1, 1, 1)."""
+
+    centre: Tensor
+    scale: Tensor
+
+    def level_for(self, retention: float) -> Tensor:
+        """The highest level at which the class is kept with a predicted chance of `retention`, in (0, 1)."""
+        return self.centre - self.scale * math.log(retention / (1.0 - retention))
 
 
 def confidence(logits: Tensor, target: Tensor) -> Tensor:
@@ -100,9 +117,11 @@ def confidence(logits: Tensor, target: Tensor) -> Tensor:
 
 
 class LevelHead(nn.Module):
-    """Predicts the level of an image: how much of it has to stay.
+    """Predicts where an image's decision breaks: the distribution of the level at which a hard mask loses the class.
 
-    From pooled features, the class, and the classifier's confidence, which tells best how much the decision can bear.
+    The chance that a cut at level l keeps the class is modelled as sigmoid((centre − l) / scale), a logistic
+    distribution with its own centre and scale an image. From pooled features, the class, and the classifier's
+    confidence, which tells best how much the decision can bear.
     """
 
     def __init__(self, channels: int, row_width: int) -> None:
@@ -110,16 +129,17 @@ class LevelHead(nn.Module):
         self.hidden = nn.Linear(2 * channels, 32)
         self.row = nn.Linear(row_width, 32, bias=False)
         self.confidence = nn.Linear(CONFIDENCE_FIGURES, 32, bias=False)
-        self.out = nn.Linear(32, 1)
+        self.out = nn.Linear(32, 2)
         nn.init.zeros_(self.out.weight)
         nn.init.zeros_(self.out.bias)
 
-    def forward(self, features: Tensor, rows: Tensor, figures: Tensor) -> Tensor:
-        """(B, channels, h, w), (B, D) and (B, CONFIDENCE_FIGURES) → float32 (B, 1, 1, 1) in ± MAX_LEVEL."""
+    def forward(self, features: Tensor, rows: Tensor, figures: Tensor) -> Breaking:
+        """(B, channels, h, w), (B, D) and (B, CONFIDENCE_FIGURES) → centre and scale."""
         pooled = torch.cat([features.mean((-2, -1)), features.amax((-2, -1))], dim=1)
         figures = self.confidence(figures.to(features.dtype))
-        raw = self.out(F.relu(self.hidden(pooled) + self.row(rows) + figures))
-        return (MAX_LEVEL * torch.tanh(raw.float() / MAX_LEVEL))[:, :, None, None]
+        raw = self.out(F.relu(self.hidden(pooled) + self.row(rows) + figures)).float()
+        centre = MAX_LEVEL * torch.tanh(raw[:, :1] / MAX_LEVEL)
+        return Breaking(centre[:, :, None, None], (F.softplus(raw[:, 1:]) + SMALLEST_SCALE)[:, :, None, None])
 
 
 def separable(inputs: int, outputs: int) -> nn.Sequential:
@@ -168,8 +188,8 @@ class TappedExplainer(Explainer):
 
     kind = "tapped"
 
-    def __init__(self, classifier: FrozenClassifier, channels: int) -> None:
-        super().__init__(classifier)
+    def __init__(self, classifier: FrozenClassifier, retention: float, channels: int) -> None:
+        super().__init__(classifier, retention)
         self.has_evidence = classifier.has_class_evidence
         self.laterals = nn.ModuleList(
             Lateral(tap.channels, channels, self.row_width, self.has_evidence) for tap in classifier.tap_specs
@@ -181,9 +201,9 @@ class TappedExplainer(Explainer):
         self.evidence_gain = nn.Parameter(torch.ones(()))
         self.level = LevelHead(channels, self.row_width)
 
-    def ranking_and_level(
+    def ranking_and_breaking(
         self, features: list[Tensor], x: Tensor, logits: Tensor, target: Tensor
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[Tensor, Breaking]:
         """See the base class; `x` is not read."""
         del x
         rows = self.rows_of(target)
@@ -196,7 +216,7 @@ class TappedExplainer(Explainer):
         ranking = self.out(decoded)
         if evidence is not None:
             ranking = ranking + self.evidence_gain * resize_to(evidence, ranking)
-        return standardise(ranking), self.level(coarse, rows, confidence(logits, target))
+        return standardise(ranking), self.level(coarse.detach(), rows, confidence(logits, target))
 
     def _mix(
         self, index: int, features: Tensor, rows: Tensor, evidence: Tensor | None, above: Tensor | None = None
@@ -217,8 +237,8 @@ class Autoencoder(Explainer):
 
     kind = "autoencoder"
 
-    def __init__(self, classifier: FrozenClassifier, size: str) -> None:
-        super().__init__(classifier)
+    def __init__(self, classifier: FrozenClassifier, retention: float, size: str) -> None:
+        super().__init__(classifier, retention)
         widths = AUTOENCODER_WIDTHS[size]
         self.encoder = nn.ModuleList(
             nn.Sequential(_strided(inputs, outputs), separable(outputs, outputs))
@@ -229,9 +249,9 @@ class Autoencoder(Explainer):
         self.out = nn.Conv2d(widths[1], 1, 1)
         self.level = LevelHead(widths[-1], self.row_width)
 
-    def ranking_and_level(
+    def ranking_and_breaking(
         self, features: list[Tensor], x: Tensor, logits: Tensor, target: Tensor
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[Tensor, Breaking]:
         """See the base class; `features` are not read."""
         del features
         rows = self.rows_of(target)
@@ -243,7 +263,7 @@ class Autoencoder(Explainer):
         out = bottleneck = self.bottleneck(out, rows, None)
         for stage, skip in zip(self.decoder, (skips[2], skips[1]), strict=True):
             out = stage(torch.cat([resize_to(out, skip), skip], dim=1))
-        return standardise(self.out(out)), self.level(bottleneck, rows, confidence(logits, target))
+        return standardise(self.out(out)), self.level(bottleneck.detach(), rows, confidence(logits, target))
 
 
 def _strided(inputs: int, outputs: int) -> nn.Sequential:
@@ -255,5 +275,5 @@ def _strided(inputs: int, outputs: int) -> nn.Sequential:
 def build_explainer(config: ExplainerConfig, classifier: FrozenClassifier) -> Explainer:
     """An untrained explainer for a classifier."""
     if config.kind == "tapped":
-        return TappedExplainer(classifier, config.channels)
-    return Autoencoder(classifier, config.size)
+        return TappedExplainer(classifier, config.retention, config.channels)
+    return Autoencoder(classifier, config.retention, config.size)

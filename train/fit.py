@@ -19,7 +19,6 @@ from typing import Any
 
 import torch
 from lightning_fabric import Fabric
-from torch import Tensor
 
 from whymask.runtime.errors import ArtefactError, TrainingError
 from whymask.runtime.files import write_atomically
@@ -155,7 +154,7 @@ class Loop:
         self.train_store, self.held_out, self.plain = train_store, held_out, explainer
         optimizer = torch.optim.AdamW(explainer.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
         self.explainer, self.optimizer = fabric.setup(explainer, optimizer)
-        self.explainer.mark_forward_method("ranking_and_level")
+        self.explainer.mark_forward_method("ranking_and_breaking")
         self.fill = fill_of(classifier)
         self.objective = Objective(config, classifier, self.fill)
         self.progress = Progress()
@@ -198,7 +197,7 @@ class Loop:
             group["lr"] = config.learning_rate * learning_rate_share(step, config.steps)
         self.explainer.train()
         with self.fabric.autocast():
-            result = self.objective(self.explainer, pixels, step / config.steps, self.progress.multiplier, generator)
+            result = self.objective(self.explainer, pixels, step / config.steps, generator)
         if not bool(torch.isfinite(result.loss)):
             raise TrainingError(
                 f"the loss is {float(result.loss.detach())} at step {step}; "
@@ -208,16 +207,9 @@ class Loop:
         self.fabric.backward(result.loss)
         self.fabric.clip_gradients(self.explainer, self.optimizer, max_norm=GRADIENT_NORM)
         self.optimizer.step()
-        self._update_multiplier(result.own_kept)
         self.progress.step += 1
         rate = config.batch_size / max(time.monotonic() - began, 1e-9)
-        return {**result.figures, "multiplier": self.progress.multiplier.value, "images_per_s": rate}
-
-    def _update_multiplier(self, own_kept: Tensor) -> None:
-        counts = torch.tensor([float(own_kept.sum()), float(len(own_kept))], device=self.fabric.device)
-        kept, total = self.fabric.all_reduce(counts, reduce_op="sum").tolist()  # type: ignore[union-attr]
-        if total and self.config.mode == "constraint":
-            self.progress.multiplier.update(kept / total, self.config.retention)
+        return {**result.figures, "images_per_s": rate}
 
     def _log(self, figures: dict[str, float]) -> bool:
         """Validate, write metrics and checkpoint where they are due; True where patience has run out."""

@@ -1,20 +1,18 @@
 """The terms of the objective, each a mean over the batch or one number an image.
 
 Sources: activation matching, KL, cross-entropy and the priors follow *Activation Matching for Explanation Generation*
-(arXiv 2509.23051), with distances made comparable between layers; dual ascent follows De Cao et al. 2020 (arXiv
-2004.14992) and Vision DiffMask (arXiv 2304.06391). Letters: B batch, C classes, h w a map's size, H W the input's.
+(arXiv 2509.23051), with distances made comparable between layers. Letters: B batch, C classes, h w a map's size, H W
+the input's.
 """
 
 from __future__ import annotations
-
-import math
-from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from whymask.train.config import TrainConfig
+from whymask.train.explainers import Breaking
 
 
 def kl_divergence(logits_image: Tensor, logits_kept: Tensor) -> Tensor:
@@ -67,31 +65,19 @@ def is_kept(logits_kept: Tensor, target: Tensor) -> Tensor:
     return logits_kept.argmax(1) == target
 
 
-@dataclass
-class Multiplier:
-    """The price λ of a lost decision, moved until the asked share of decisions is kept.
+def breaking_loss(breaking: Breaking, level: Tensor, kept: Tensor) -> Tensor:
+    """−log-likelihood per image, float (B,), of whether a hard mask cut at `level` kept the class.
 
-    min area subject to retention ≥ ρ becomes area + λ · keep; λ ← λ · exp(rate · (ρ − retention)), clamped. The
-    update is multiplicative because λ spans orders of magnitude between classifiers, which is what makes hand weights
-    not travel.
+    A binary response at a random dose, fitted by a logistic curve of its own centre and scale an image (a quantal
+    response model; Finney 1947, *Probit Analysis*). The least area that keeps the class with chance ρ is then read off
+    the curve, so that the constraint needs no multiplier.
 
-    Attributes:
-        value: λ.
-        retention: exponential mean of the measured share of kept decisions.
+    Args:
+        level: where each mask was cut, float (B, 1, 1, 1).
+        kept: whether it kept the class, bool (B,).
     """
-
-    value: float = 1.0
-    retention: float = 0.5
-
-    RATE = 0.02
-    MEMORY = 0.9
-    LOWEST, HIGHEST = 0.02, 20.0
-
-    def update(self, measured: float, wanted: float) -> None:
-        """One step of dual ascent from a batch's retention."""
-        self.retention = self.MEMORY * self.retention + (1 - self.MEMORY) * measured
-        moved = self.value * math.exp(self.RATE * (wanted - self.retention))
-        self.value = min(max(moved, self.LOWEST), self.HIGHEST)
+    chance = ((breaking.centre - level) / breaking.scale).flatten()
+    return F.binary_cross_entropy_with_logits(chance, kept.float(), reduction="none")
 
 
 def keep_loss(

@@ -1,11 +1,13 @@
 """One training step: which masks are drawn, what they cost, where the gradient goes.
 
-Two kinds of mask are drawn. A *random-area* mask cuts the ranking at the quantile of an area drawn for the image: it
-teaches the map to rank well at every area. An *own-level* mask cuts at the level that the explainer predicts for the
-image, and is hard, with a straight-through gradient: it teaches how much of this image has to stay.
+The *ranking* learns from masks cut at the quantile of an area drawn for the image: it has to rank well at every area.
+They are soft at first and later more and more hard, with a straight-through gradient.
 
-The ranking learns from random-area masks; the level from own-level masks, by the area term and λ times the keep terms.
-So the search for the least area cannot spoil the ranking, which is what collapses when both are one.
+The *level* learns, in mode `constraint`, from hard masks at another drawn area: each only asks the classifier whether
+it keeps the class, and the answer moves the predicted breaking level. No gradient passes through these masks, so the
+search for the least area can neither spoil the ranking nor collapse: gradients of hard masks with respect to one
+level are wrong more often than right, and drove it to empty masks here. In mode `weighted` it does learn through
+straight-through masks, in mode `area` from the target alone.
 
 Letters: B batch, H W input size, h w the explainer's.
 """
@@ -21,12 +23,22 @@ from torch import Tensor
 from whymask.train.backgrounds import fill_background, masked, random_background
 from whymask.train.classifier import FrozenClassifier
 from whymask.train.config import TrainConfig
-from whymask.train.explainers import TEMPERATURE, Explainer
-from whymask.train.masks import level_of_area, resize, straight_through
-from whymask.train.objective import Multiplier, binarisation, is_kept, keep_loss, necessity, total_variation
+from whymask.train.explainers import TEMPERATURE, Breaking, Explainer
+from whymask.train.masks import level_of_area, mask_from_saliency, resize, straight_through
+from whymask.train.objective import (
+    binarisation,
+    breaking_loss,
+    is_kept,
+    keep_loss,
+    necessity,
+    total_variation,
+)
 
 OWN_EVERY = 4
-"""Every fourth image of a batch gets an own-level mask, once these have begun."""
+"""In mode `weighted`, every fourth image of a batch is cut at its own level, once this has begun."""
+
+LEAST_ASKED, MOST_ASKED = 0.02, 0.995
+"""Areas at which an image is asked whether it keeps its class, evenly drawn."""
 
 AREA_SPREAD = 1.5
 """In mode `area`, random areas are drawn between target / 1.5 and target · 1.5."""
@@ -57,14 +69,9 @@ def draw_masks(config: TrainConfig, progress: float, count: int, generator: torc
         low, high = config.target_area / AREA_SPREAD, min(config.target_area * AREA_SPREAD, 0.95)
     random = torch.rand(2, count, generator=generator)
     area = torch.exp(math.log(low) + random[0] * math.log(high / low))
-    own = (torch.arange(count) % OWN_EVERY == 0) & (progress >= config.level_from)
+    own = (torch.arange(count) % OWN_EVERY == 0) & (config.mode == "weighted" and progress >= config.level_from)
     hard = (random[1] < config.hard_share * ramp(progress, config.hard_from)) | own
     return Draw(own, hard, area)
-
-
-def scale_gradient(value: Tensor, factor: float) -> Tensor:
-    """The same value; its gradient times `factor`."""
-    return value.detach() + factor * (value - value.detach())
 
 
 @dataclass(frozen=True)
@@ -73,8 +80,6 @@ class StepResult:
 
     loss: Tensor
     figures: dict[str, float]
-    own_kept: Tensor
-    """bool (own-level masks of the batch,): whether each kept its class."""
 
 
 class Objective:
@@ -89,55 +94,71 @@ class Objective:
         pixels = torch.tensor(fill, device=classifier.mean.device).view(1, 3, 1, 1)
         self.fill = classifier.normalise(pixels)
 
-    def __call__(
-        self,
-        explainer: Explainer,
-        pixels: Tensor,
-        progress: float,
-        multiplier: Multiplier,
-        generator: torch.Generator,
-    ) -> StepResult:
+    def __call__(self, explainer: Explainer, pixels: Tensor, progress: float, generator: torch.Generator) -> StepResult:
         """Evaluate the objective on pixels, float (B, 3, H, W) in 0–255."""
         config = self.config
         x = self.classifier.normalise(pixels).contiguous(memory_format=torch.channels_last)
         with torch.no_grad():
             logits, features = self.classifier.with_taps(x)
         target = logits.argmax(1)
-        ranking, level = explainer.ranking_and_level(features, x, logits, target)
+        ranking, breaking = explainer.ranking_and_breaking(features, x, logits, target)
         draw = draw_masks(config, progress, len(x), generator).to(pixels.device)
-        price = multiplier.value if config.mode == "constraint" else 1.0
-        soft = self._probability(ranking, level, draw, price, x)
+        soft = probability(ranking, breaking.centre, draw, x)
         mask = straight_through(soft, draw.hard)
         background = random_background(x, self.fill, config.robustness, generator)
         explanation = masked(x, mask, background).contiguous(memory_format=torch.channels_last)
         kept_logits, kept_features = self.classifier.with_taps(explanation)
-        keep, terms = keep_loss(config, logits.float(), kept_logits.float(), target, features, kept_features)
-        loss = keep.mean() + config.tv * total_variation(ranking).mean()
+        loss, terms = keep_loss(config, logits.float(), kept_logits.float(), target, features, kept_features)
+        terms["tv"] = config.tv * total_variation(ranking)
+        terms["binarisation"] = config.binarisation * binarisation(soft)
+        loss = loss + terms["tv"] + terms["binarisation"]
         if config.necessity:
             dropped = masked(x, 1.0 - mask, fill_background(x, self.fill))
-            terms["necessity"] = necessity(self.classifier(dropped).float(), target)
-            loss = loss + config.necessity * terms["necessity"].mean()
-        loss = loss + self._area_loss(ranking, level, draw.own) + config.binarisation * binarisation(soft).mean()
+            terms["necessity"] = config.necessity * necessity(self.classifier(dropped).float(), target)
+            loss = loss + terms["necessity"]
+        terms["level"] = self._level_loss(ranking, breaking, draw, x, target, progress, generator)
+        loss = (loss + terms["level"]).mean()
         kept = is_kept(kept_logits, target)
         figures = {name: float(value.detach().mean()) for name, value in terms.items()}
-        figures |= {"loss": float(loss.detach()), "tv": float(total_variation(ranking.detach()).mean())}
-        figures |= {"area": float(mask.detach().mean()), "kept": float(kept.float().mean())}
-        return StepResult(loss, figures, kept[draw.own])
+        figures |= {"loss": float(loss.detach()), "area": float(mask.detach().mean())}
+        return StepResult(loss, {**figures, "kept": float(kept.float().mean())})
 
-    def _probability(self, ranking: Tensor, level: Tensor, draw: Draw, price: float, x: Tensor) -> Tensor:
-        """Resized saliency at each image's drawn cut, (B, 1, H, W)."""
-        own = draw.own.view(-1, 1, 1, 1)
-        cut = torch.where(own, scale_gradient(level, price), level_of_area(ranking, draw.area))
-        held = torch.where(own, ranking.detach(), ranking)
-        saliency = torch.sigmoid((held - cut) / TEMPERATURE)
-        return resize(saliency[:, 0], x.shape[-2], x.shape[-1])
+    def _level_loss(
+        self,
+        ranking: Tensor,
+        breaking: Breaking,
+        draw: Draw,
+        x: Tensor,
+        target: Tensor,
+        progress: float,
+        generator: torch.Generator,
+    ) -> Tensor:
+        """What the level learns from, float (B,) or (1,)."""
+        config = self.config
+        if progress < config.level_from:
+            return 0.0 * (breaking.centre + breaking.scale).sum()[None]  # DDP expects a gradient for every parameter
+        if config.mode == "constraint":
+            return config.level * self._breaking_loss(ranking.detach(), breaking, x, target, generator)
+        share = torch.sigmoid((ranking.detach() - breaking.centre) / TEMPERATURE).flatten(1).mean(1)
+        share = share + 0.0 * breaking.scale.flatten()
+        if config.mode == "area":
+            return config.area * (share - config.target_area).square()
+        return config.area * torch.where(draw.own, share, 0.0 * share)
 
-    def _area_loss(self, ranking: Tensor, level: Tensor, own: Tensor) -> Tensor:
-        """The price of the images' own areas; it moves the level alone, the ranking is held."""
-        if not bool(own.any()):
-            return 0.0 * level.sum()  # keeps the level in the graph: DDP expects a gradient for every parameter
-        saliency = torch.sigmoid((ranking.detach() - level)[own] / TEMPERATURE)
-        share = saliency.flatten(1).mean(1)
-        if self.config.mode == "area":
-            return self.config.area * (share - self.config.target_area).square().mean()
-        return self.config.area * share.mean()
+    def _breaking_loss(
+        self, ranking: Tensor, breaking: Breaking, x: Tensor, target: Tensor, generator: torch.Generator
+    ) -> Tensor:
+        """Ask hard masks at drawn areas, exactly as they will be deployed, whether they keep the class."""
+        area = LEAST_ASKED + (MOST_ASKED - LEAST_ASKED) * torch.rand(len(x), generator=generator)
+        level = level_of_area(ranking, area.to(x.device))
+        with torch.no_grad():
+            saliency = torch.sigmoid((ranking - level) / TEMPERATURE)[:, 0]
+            mask = mask_from_saliency(saliency, x.shape[-2], x.shape[-1], 0.5)
+            kept = is_kept(self.classifier(masked(x, mask, fill_background(x, self.fill))), target)
+        return breaking_loss(breaking, level, kept)
+
+
+def probability(ranking: Tensor, own_level: Tensor, draw: Draw, x: Tensor) -> Tensor:
+    """Resized saliency at each image's drawn cut, (B, 1, H, W)."""
+    cut = torch.where(draw.own.view(-1, 1, 1, 1), own_level, level_of_area(ranking, draw.area))
+    return resize(torch.sigmoid((ranking - cut) / TEMPERATURE)[:, 0], x.shape[-2], x.shape[-1])

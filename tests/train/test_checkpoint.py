@@ -11,11 +11,10 @@ from whymask.runtime.errors import ArtefactError, InputError
 from whymask.train.allocator import keep_freed_memory
 from whymask.train.checkpoint import Progress, load_checkpoint, save_checkpoint
 from whymask.train.config import TrainConfig
-from whymask.train.objective import Multiplier
 
 
 def test_a_checkpoint_gives_back_what_it_was_given(config: TrainConfig, tmp_path: Path) -> None:
-    progress = Progress(7, Multiplier(2.5, 0.8), best=0.4, since_best=1, rows=[{"step": 5.0, "loss": 1.25}])
+    progress = Progress(7, best=0.4, since_best=1, rows=[{"step": 5.0, "loss": 1.25}])
     save_checkpoint(tmp_path / "c.pt", config, progress, {"w": torch.ones(2)}, {"state": {}})
     back, explainer, optimizer = load_checkpoint(tmp_path / "c.pt", config)
     assert back == progress

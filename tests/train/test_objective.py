@@ -9,11 +9,11 @@ import torch.nn.functional as F
 from whymask.train.backgrounds import KINDS, random_background
 from whymask.train.classifier import FrozenClassifier
 from whymask.train.config import TrainConfig
-from whymask.train.explainers import build_explainer
+from whymask.train.explainers import Breaking, build_explainer
 from whymask.train.objective import (
-    Multiplier,
     activation_distance,
     binarisation,
+    breaking_loss,
     kl_divergence,
     necessity,
     total_variation,
@@ -21,7 +21,13 @@ from whymask.train.objective import (
 from whymask.train.step import Objective, draw_masks
 from whymask.train.summary import fill_of
 
-TERMS = ("kl", "ce", "activation", "area", "binarisation", "tv", "necessity")
+TERMS = {"kl": "constraint", "ce": "constraint", "activation": "constraint", "level": "constraint"} | {
+    "binarisation": "constraint",
+    "tv": "constraint",
+    "necessity": "constraint",
+    "area": "weighted",
+}
+"""Each weight, and a mode in which it acts."""
 
 
 def gradient_norm(config: TrainConfig, classifier: FrozenClassifier) -> float:
@@ -31,7 +37,7 @@ def gradient_norm(config: TrainConfig, classifier: FrozenClassifier) -> float:
     torch.nn.init.normal_(explainer.level.out.weight, std=0.1)  # type: ignore[union-attr]
     pixels = 255 * torch.rand(8, 3, 32, 32, generator=torch.Generator().manual_seed(1))
     objective = Objective(config, classifier, fill_of(classifier))
-    objective(explainer, pixels, 0.9, Multiplier(), torch.Generator().manual_seed(2)).loss.backward()
+    objective(explainer, pixels, 0.9, torch.Generator().manual_seed(2)).loss.backward()
     return sum(float(p.grad.norm()) for p in explainer.parameters() if p.grad is not None)
 
 
@@ -42,7 +48,7 @@ def test_every_term_with_a_weight_moves_the_explainer(
 ) -> None:
     silent = {name: 0.0 for name in TERMS}
     # One term of the three that keep the decision must have a weight; it is made too small to count.
-    alone = replace(config, explainer=kind, **{**silent, "ce": 1e-30, term: 1.0})
+    alone = replace(config, explainer=kind, mode=TERMS[term], **{**silent, "ce": 1e-30, term: 1.0})
     assert gradient_norm(alone, classifier) > 1e-6
 
 
@@ -81,21 +87,55 @@ def test_total_variation_does_not_depend_on_the_resolution() -> None:
     assert total_variation(wave(20)).item() == pytest.approx(total_variation(wave(40)).item(), rel=0.15)
 
 
-def test_the_multiplier_rises_while_decisions_are_lost_and_falls_while_all_are_kept() -> None:
-    multiplier = Multiplier()
-    for _ in range(100):
-        multiplier.update(0.2, 0.95)
-    high = multiplier.value
-    assert high > 2
-    for _ in range(200):
-        multiplier.update(1.0, 0.95)
-    assert multiplier.value < high
+def test_area_acts_in_mode_area_too(config: TrainConfig, classifier: FrozenClassifier) -> None:
+    silent = {name: 0.0 for name in TERMS}
+    alone = replace(config, mode="area", target_area=0.1, **{**silent, "ce": 1e-30, "area": 1.0})
+    assert gradient_norm(alone, classifier) > 1e-6
 
 
-def test_own_levels_are_drawn_only_after_the_ranking_phase(config: TrainConfig) -> None:
+def test_breaking_levels_are_recovered_from_answers_alone() -> None:
+    """Two kinds of images, one that breaks at −1 and one at +1, with little and with much noise."""
     generator = torch.Generator().manual_seed(0)
-    assert not draw_masks(config, 0.1, 16, generator).own.any()
-    assert draw_masks(config, 0.5, 16, generator).own.sum() == 4
+    raw = torch.zeros(2, 2, requires_grad=True)
+    optimizer = torch.optim.Adam([raw], lr=0.05)
+    for _ in range(400):
+        kind = torch.arange(256) % 2
+        level = (6 * torch.rand(256, generator=generator) - 3).view(-1, 1, 1, 1)
+        noise = torch.tensor([0.1, 0.6])[kind] * torch.logit(torch.rand(256, generator=generator), 1e-6)
+        kept = level.flatten() < torch.tensor([-1.0, 1.0])[kind] + noise
+        chosen = raw[kind]
+        breaking = Breaking(chosen[:, :1, None, None], chosen[:, 1:, None, None].exp())
+        loss = breaking_loss(breaking, level, kept).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert torch.allclose(raw[:, 0], torch.tensor([-1.0, 1.0]), atol=0.15)
+    assert torch.allclose(raw[:, 1].exp(), torch.tensor([0.1, 0.6]), atol=0.15)
+
+
+def test_the_level_for_a_higher_retention_is_lower() -> None:
+    breaking = Breaking(torch.zeros(1, 1, 1, 1), torch.full((1, 1, 1, 1), 0.5))
+    assert breaking.level_for(0.5).item() == 0.0
+    assert breaking.level_for(0.9).item() == pytest.approx(-0.5 * 2.1972, abs=1e-3)
+
+
+def test_the_search_for_the_area_does_not_move_the_ranking(config: TrainConfig, classifier: FrozenClassifier) -> None:
+    silent = {name: 0.0 for name in TERMS}
+    explainer = build_explainer(config.explainer_config(), classifier)
+    pixels = 255 * torch.rand(8, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+    alone = replace(config, **{**silent, "ce": 1e-30, "level": 1.0})
+    Objective(alone, classifier, fill_of(classifier))(explainer, pixels, 0.9, torch.Generator()).loss.backward()
+    moved = {n for n, p in explainer.named_parameters() if p.grad is not None and float(p.grad.abs().max()) > 1e-12}
+    assert moved
+    assert all(name.startswith("level.") for name in moved)
+
+
+def test_own_levels_are_drawn_only_in_mode_weighted_and_after_the_ranking_phase(config: TrainConfig) -> None:
+    generator = torch.Generator().manual_seed(0)
+    weighted = replace(config, mode="weighted")
+    assert not draw_masks(weighted, 0.1, 16, generator).own.any()
+    assert draw_masks(weighted, 0.5, 16, generator).own.sum() == 4
+    assert not draw_masks(config, 0.5, 16, generator).own.any()
 
 
 def test_backgrounds_are_the_fill_or_each_of_the_kinds() -> None:
