@@ -1,0 +1,170 @@
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner, Result
+
+from whymask.runtime import cli, commands
+from whymask.runtime.errors import InputError
+from whymask.runtime.images import Picture, rgb_from
+
+BLOCKED = "import sys\nfor n in {names!r}: sys.modules[n] = None\nfrom whymask.runtime.cli import main\n"
+
+
+@pytest.fixture
+def whymask(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
+    """Runs the runtime's own commands."""
+    monkeypatch.setattr(importlib.metadata, "entry_points", lambda group: [])
+    return lambda *arguments: CliRunner().invoke(cli.build_app(), [str(argument) for argument in arguments])
+
+
+@pytest.fixture
+def photos(tmp_path: Path, red_square: Picture) -> Path:
+    """A red and a green picture of one name in two folders, and a file that is none."""
+    folder = tmp_path / "photos"
+    (folder / "sub").mkdir(parents=True)
+    Image.fromarray(red_square.repeat(10, axis=0).repeat(8, axis=1)).save(folder / "a.png")
+    Image.fromarray(np.roll(red_square, 1, axis=2)).save(folder / "sub" / "a.png")
+    (folder / "broken.jpg").write_text("no picture")
+    return folder
+
+
+def test_explain_writes_overlays_and_records(whymask: Callable[..., Result], fused: Path, photos: Path, tmp_path: Path):
+    out = tmp_path / "out"
+    done = whymask("explain", fused, photos, "-o", out)
+    assert done.exit_code == 0, done.output
+    assert sorted(path.name for path in out.iterdir()) == ["a-2.png", "a.png", "explanations.jsonl"]
+    assert rgb_from(out / "a.png").shape == (320, 256, 3)
+    records = [json.loads(line) for line in (out / "explanations.jsonl").read_text("utf-8").splitlines()]
+    assert [(Path(values["file"]).parent.name, values["overlay"], values["label"]) for values in records] == [
+        ("photos", "a.png", "red"),
+        ("sub", "a-2.png", "green"),
+    ]
+    assert "skipped" in done.stderr
+    assert "broken.jpg: cannot be decoded" in done.stderr
+    assert "2 explained on CPUExecutionProvider, 1 skipped" in done.stdout
+
+
+def test_explain_prints_only_json(whymask: Callable[..., Result], fused: Path, photos: Path, tmp_path: Path):
+    done = whymask("explain", fused, photos, "-o", tmp_path / "out", "--target", "blue", "--area", "0.1", "--json")
+    values = json.loads(done.stdout)
+    assert (values["explained"], len(values["skipped"]), values["provider"]) == (2, 1, "CPUExecutionProvider")
+    assert [record["label"] for record in values["explanations"]] == ["blue", "blue"]
+
+
+def test_nothing_that_can_be_decoded_is_an_error(
+    whymask: Callable[..., Result], fused: Path, photos: Path, tmp_path: Path
+):
+    done = whymask("explain", fused, photos / "broken.jpg", "-o", tmp_path / "out")
+    assert done.exit_code == 1
+    assert "none of 1 files can be decoded; the first: " in done.stderr
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--target", "rde"), "no class is called 'rde'; the nearest label is 'red'"),
+        (("--threshold", "7"), "threshold: got 7.0, expected a number in [0, 1]"),
+        (("--provider", "tpu"), "provider 'tpu' was asked for"),
+    ],
+)
+def test_wrong_options_are_one_message(
+    whymask: Callable[..., Result], fused: Path, photos: Path, tmp_path: Path, options: tuple[str, ...], message: str
+):
+    done = whymask("explain", fused, photos, "-o", tmp_path / "out", *options)
+    assert done.exit_code == 1
+    assert message in done.stderr
+    assert "Traceback" not in done.output
+
+
+def test_inspect_in_words_and_in_json(whymask: Callable[..., Result], fused: Path):
+    assert "guarantee  No promise" in whymask("inspect", fused).stdout
+    assert json.loads(whymask("inspect", fused, "--json").stdout)["cost"]["classifier_macs"] == 2e6
+
+
+def test_doctor_in_words_and_in_json(whymask: Callable[..., Result], monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("whymask.runtime.doctor._tensorrt", lambda *_: commands_finding())
+    done = whymask("doctor")
+    assert done.exit_code == 0
+    assert 'pip install "whymask[tensorrt]"' in done.stdout
+    names = [finding["name"] for finding in json.loads(whymask("doctor", "--json").stdout)]
+    assert {"Python", "numpy", "CUDA", "JetPack", "onnxruntime", "CPUExecutionProvider", "torch"} <= set(names)
+
+
+def commands_finding() -> object:
+    from whymask.runtime.doctor import Finding
+
+    return Finding("tensorrt", "absent", "not installed", 'pip install "whymask[tensorrt]"')
+
+
+@pytest.mark.parametrize("function", [commands.explain, commands.inspect, commands.doctor])
+def test_every_help_has_an_example(whymask: Callable[..., Result], function: Callable[..., None]):
+    done = whymask(function.__name__, "--help")
+    assert done.exit_code == 0
+    assert f"Example:\n      whymask {function.__name__}" in done.stdout
+
+
+def test_another_parts_command_is_added_and_a_broken_one_says_why(monkeypatch: pytest.MonkeyPatch):
+    class Entry:
+        def __init__(self, name: str) -> None:
+            self.name = name
+
+        def load(self) -> Callable[[int], None]:
+            if self.name == "train":
+                raise ImportError("torch is not here")
+            return lambda: interrupted() if self.name == "bench" else failing()
+
+    monkeypatch.setattr(importlib.metadata, "entry_points", lambda group: [Entry("train"), Entry("bench"), Entry("x")])
+    app, run = cli.build_app(), CliRunner()
+    broken = run.invoke(app, ["train"])
+    assert (broken.exit_code, broken.stderr) == (1, "whymask train does not load here: torch is not here\n")
+    assert (run.invoke(app, ["x"]).exit_code, run.invoke(app, ["x"]).stderr) == (1, "a wrong input\n")
+    assert run.invoke(app, ["bench"]).exit_code == 130
+
+
+def interrupted() -> None:
+    raise KeyboardInterrupt
+
+
+def failing() -> None:
+    raise InputError("a wrong input")
+
+
+def program(*arguments: str, code: str = "") -> subprocess.CompletedProcess[str]:
+    start = ["-c", f"{code}main()"] if code else ["-m", "whymask.runtime.cli"]
+    return subprocess.run([sys.executable, *start, *arguments], capture_output=True, text=True, check=False)
+
+
+def test_the_program_prints_an_errors_text_alone(tmp_path: Path):
+    done = program("inspect", str(tmp_path))
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == f"{tmp_path}: a folder without card.json, expected a run directory made by whymask train\n"
+
+
+def test_the_program_says_its_version():
+    assert program("--version").stdout.strip() == importlib.metadata.version("whymask")
+
+
+def test_without_typer_the_program_names_the_extra():
+    done = program(code=BLOCKED.format(names=["typer"]))
+    assert done.returncode == 1
+    assert done.stderr.strip() == (
+        'typer is needed to run the whymask command and is not installed. Run: pip install "whymask[cli]"'
+    )
+
+
+@pytest.mark.parametrize("command", ["explain", "inspect", "doctor"])
+def test_help_works_where_nothing_heavy_is(command: str):
+    heavy = ["torch", "onnx", "onnxruntime", "PIL", "rich", "scipy"]
+    done = program(command, "--help", code=BLOCKED.format(names=heavy))
+    assert done.returncode == 0, done.stderr
+    assert f"whymask {command}" in done.stdout

@@ -1,0 +1,47 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+from colour_graph import Options, model
+
+from whymask.runtime.errors import ArtefactError
+from whymask.runtime.onnx_wire import encode, identity_model, operators
+
+
+def test_operators_are_counted(fused: Path):
+    found = operators(fused)
+    assert found["Resize"] == 1
+    assert found["Where"] == 3
+    assert next(iter(found)) == "Div"
+
+
+def test_counts_equal_the_onnx_packages(fused: Path):
+    onnx = pytest.importorskip("onnx")
+    nodes = [node.op_type for node in onnx.load(fused).graph.node]
+    assert operators(fused) == {name: nodes.count(name) for name in nodes}
+
+
+@pytest.mark.parametrize("content", [b"", b"no graph at all, but some text", b"\x3a\xff\x01short", b"\x3a\x80"])
+def test_other_files_are_refused(tmp_path: Path, content: bytes):
+    (tmp_path / "x.onnx").write_bytes(content)
+    with pytest.raises(ArtefactError, match=r"x\.onnx: not an ONNX file"):
+        operators(tmp_path / "x.onnx")
+
+
+def test_fields_are_written_as_protobuf_does():
+    assert encode(1, 300) == b"\x08\xac\x02"
+    assert encode(2, b"testing") == b"\x12\x07testing"
+
+
+def test_the_identity_model_runs():
+    session = onnxruntime.InferenceSession(identity_model(), providers=["CPUExecutionProvider"])
+    assert session.run(None, {"x": np.array([3.0], np.float32)})[0].tolist() == [3.0]
+
+
+def test_graphs_made_by_hand_are_valid():
+    onnx = pytest.importorskip("onnx")
+    onnx.checker.check_model(identity_model(), full_check=True)
+    onnx.checker.check_model(model(Options(explanation=True, certify=True)), full_check=True)
