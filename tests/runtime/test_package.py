@@ -52,7 +52,7 @@ def test_importing_takes_less_than_150_ms():
     assert min(float(python(code)) for _ in range(5)) < LIMIT_SECONDS
 
 
-def test_all_of_the_runtime_takes_less_than_150_ms_beyond_numpy():
-    code = "import time, numpy; t = time.perf_counter(); from whymask.runtime import load, Explanation; "
-    code += "print(time.perf_counter() - t)"
-    assert min(float(python(code)) for _ in range(5)) < LIMIT_SECONDS
+def test_all_of_the_runtime_takes_less_than_150_ms_of_processor_time_beyond_numpy():
+    code = "import time, numpy; t = time.process_time(); from whymask.runtime import load, Explanation; "
+    code += "print(time.process_time() - t)"
+    assert min(float(python(code)) for _ in range(3)) < LIMIT_SECONDS
