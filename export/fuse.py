@@ -55,7 +55,7 @@ class FusedGraph(_Graph):
         config: which optional tensors there are.
     """
 
-    fill: Tensor
+    dropped_rgb: Tensor
 
     def __init__(self, classifier: FrozenClassifier, explainer: Explainer, card: Card, config: ExportConfig) -> None:
         super().__init__(classifier)
@@ -64,7 +64,7 @@ class FusedGraph(_Graph):
         self.height, self.width = card.input.height, card.input.width
         # Rounded, so that the certificate is about the very pixels that `explanation` shows.
         fill = torch.tensor(card.fill, dtype=torch.float32).round().clamp(0, 255)
-        self.register_buffer("fill", fill.view(1, 3, 1, 1))
+        self.register_buffer("dropped_rgb", fill.view(1, 3, 1, 1))
 
     def forward(self, image: Tensor, target: Tensor | None = None) -> tuple[Tensor, ...]:
         """Decide and explain.
@@ -87,15 +87,14 @@ class FusedGraph(_Graph):
         return (logits, saliency, keep[:, 0].to(torch.uint8), *self._optional(pixels, keep))
 
     def _optional(self, pixels: Tensor, keep: Tensor) -> list[Tensor]:
-        kept = keep * pixels + (1 - keep) * self.fill
+        kept = keep * pixels + (1 - keep) * self.dropped_rgb
         outputs = [kept.permute(0, 2, 3, 1).to(torch.uint8)] if self.config.with_explanation else []
         if self.config.certify:
-            dropped = (1 - keep) * pixels + keep * self.fill
+            dropped = (1 - keep) * pixels + keep * self.dropped_rgb
             outputs += [self.logits_of(kept), self.logits_of(dropped)]
         return outputs
 
 
 def pixels_from(image: Tensor) -> Tensor:
     """uint8 (B, H, W, 3) → float32 (B, 3, H, W). Cast comes first: TensorRT refuses to transpose uint8."""
-    # Contiguous, or torch takes the tensor for channels-last and traces its strides into global pooling as a Gather.
-    return image.to(torch.float32).permute(0, 3, 1, 2).contiguous()
+    return image.to(torch.float32).permute(0, 3, 1, 2)

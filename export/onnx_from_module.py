@@ -77,6 +77,7 @@ def _exported(
         try:
             # Traced here: torch.onnx would try looser ways of tracing, and fix the batch without an error.
             traced = torch.export.export(module, example, dynamic_shapes=shapes, strict=False)
+            _pool_by_mean(traced.graph)
             program = torch.onnx.export(
                 traced,
                 dynamo=True,
@@ -91,6 +92,17 @@ def _exported(
     if program is None:
         raise ArtefactError("torch.onnx.export returned nothing; this torch is too old, install torch 2.6 or newer")
     return program.model_proto
+
+
+def _pool_by_mean(graph: torch.fx.Graph) -> None:
+    """Write global average pooling as a mean.
+
+    torch's own decomposition restores channels-last strides afterwards, which ends as a Gather over computed indices.
+    """
+    for node in graph.nodes:
+        if node.target == torch.ops.aten.adaptive_avg_pool2d.default and list(node.args[1]) in ([1, 1], [1]):
+            node.target = torch.ops.aten.mean.dim
+            node.args = (node.args[0], [-2, -1], True)
 
 
 def _why_not_exported(error: Exception, max_batch: int | None) -> str:

@@ -189,7 +189,7 @@ def _optional_figures(
     actual: Outputs, graph: FusedGraph, pictures: NDArray[np.uint8], scale: float
 ) -> dict[str, float]:
     keep = actual[MASK][..., None].astype(bool)
-    fill = np.rint(graph.fill.numpy().reshape(3)).astype(np.uint8)
+    fill = np.rint(graph.dropped_rgb.numpy().reshape(3)).astype(np.uint8)
     kept, dropped = np.where(keep, pictures, fill), np.where(keep, fill, pictures)
     figures = {}
     if EXPLANATION in actual:

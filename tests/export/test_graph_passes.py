@@ -22,6 +22,7 @@ from whymask.export.opset import lower_to_17
 from whymask.export.samples import real_pictures, synthetic_pictures
 from whymask.runtime.card import InputCard
 from whymask.runtime.errors import ArtefactError
+from whymask.train.explainers import CONFIDENCE_FIGURES
 
 CARD = InputCard(12, 16, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
 
@@ -162,7 +163,7 @@ def test_cost_of_the_tiny_run_agrees_with_a_count_by_hand(exported: Callable[[st
     # convolution, and the level's four matrices.
     taps = made.run.classifier.tap_specs
     laterals = sum(t.height * t.width * (t.channels * 8 + 8 + 2 * (8 * 9 + 8 * 8)) + rows * 8 for t in taps)
-    explainer = laterals + 8 * taps[0].height * taps[0].width + 2 * 8 * 32 + rows * 32 + 3 * 32 + 32
+    explainer = laterals + 8 * taps[0].height * taps[0].width + 2 * 8 * 32 + (rows + CONFIDENCE_FIGURES + 1) * 32
     assert made.card.cost["classifier_macs"] == classifier
     assert made.card.cost["explainer_macs"] == explainer
     assert made.card.cost["macs"] == 3 * classifier + explainer
