@@ -9,20 +9,23 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+import torch
 from numpy.typing import NDArray
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 from PIL import Image
-from tiny_run import Exported
+from tiny_run import SIZE, Exported
+from torch import nn
 
+from whymask.export.config import ExportConfig
 from whymask.export.cost import cost_of, multiply_adds
 from whymask.export.fold import fold_batch_norm
+from whymask.export.fuse import FusedGraph
 from whymask.export.onnx_from_run import classifier_path
 from whymask.export.opset import lower_to_17
 from whymask.export.samples import real_pictures, synthetic_pictures
 from whymask.runtime.card import InputCard
 from whymask.runtime.errors import ArtefactError
-from whymask.train.explainers import CONFIDENCE_FIGURES
 
 CARD = InputCard(12, 16, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
 
@@ -154,23 +157,36 @@ def test_multiply_adds_of_gemm_follow_its_transposition() -> None:
     assert multiply_adds(graph([node], [5, 3], {"w": np.zeros((5, 7), np.float32)}, 17)) == 3 * 5 * 7
 
 
-def test_cost_of_the_tiny_run_agrees_with_a_count_by_hand(exported: Callable[[str, str], Exported]) -> None:
-    made = exported("tapped", "fp32")
-    stages = 8 * 3 * 9 * 16 * 16 + 12 * 8 * 9 * 8 * 8 + 16 * 12 * 9 * 4 * 4
-    classifier = stages + 16 * 5
-    rows = made.run.explainer.row_width
-    # A tap: projection, gate, the evidence's convolution, and two separable blocks of 8 channels. Then the last
-    # convolution, and the level's four matrices.
-    taps = made.run.classifier.tap_specs
-    laterals = sum(t.height * t.width * (t.channels * 8 + 8 + 2 * (8 * 9 + 8 * 8)) + rows * 8 for t in taps)
-    explainer = laterals + 8 * taps[0].height * taps[0].width + 2 * 8 * 32 + (rows + CONFIDENCE_FIGURES + 1) * 32
-    assert made.card.cost["classifier_macs"] == classifier
-    assert made.card.cost["explainer_macs"] == explainer
-    assert made.card.cost["macs"] == 3 * classifier + explainer
-    assert made.card.cost["added_macs"] == 2 * classifier + explainer
-    alone = onnx.load(classifier_path(made.path))
-    cost = cost_of(made.model, alone)
-    assert cost == made.card.cost
+def macs_seen_by_torch(module: nn.Module, call: Callable[[], object]) -> int:
+    """Multiply-adds of a module's convolutions and linear layers during a call, from their outputs' sizes."""
+    seen: list[int] = []
+
+    def count(layer: nn.Module, _: object, output: torch.Tensor) -> None:
+        assert isinstance(layer.weight, torch.Tensor)
+        seen.append(output.numel() * layer.weight[0].numel())
+
+    hooks = [m.register_forward_hook(count) for m in module.modules() if isinstance(m, (nn.Conv2d, nn.Linear))]
+    with torch.no_grad():
+        call()
+    for hook in hooks:
+        hook.remove()
+    return sum(seen)
+
+
+@pytest.mark.parametrize(("kind", "passes"), [("tapped", 3), ("autoencoder", 1)])
+def test_cost_of_a_run_agrees_with_other_counts(
+    exported: Callable[[str, str], Exported], kind: str, passes: int
+) -> None:
+    made = exported(kind, "fp32")
+    classifier = 8 * 3 * 9 * 16 * 16 + 12 * 8 * 9 * 8 * 8 + 16 * 12 * 9 * 4 * 4 + 16 * 5
+    graph = FusedGraph(made.run.classifier, made.run.explainer, made.card, ExportConfig())
+    explainer = macs_seen_by_torch(made.run.explainer, lambda: graph(torch.zeros(1, SIZE, SIZE, 3, dtype=torch.uint8)))
+    cost, alone = made.card.cost, onnx.load(classifier_path(made.path))
+    assert cost["classifier_macs"] == classifier
+    assert cost["explainer_macs"] == explainer > 0
+    assert cost["macs"] == passes * classifier + explainer
+    assert cost["added_macs"] == (passes - 1) * classifier + explainer
+    assert cost == cost_of(made.model, alone)
     assert cost["nodes"] - cost["added_nodes"] == cost["classifier_nodes"] == len(alone.graph.node)
 
 
