@@ -11,7 +11,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from whymask.benchmarks.bench import BenchRecord
+    from whymask.benchmarks.demo_results import DemoResults
 
 WIDTH_WHERE_NO_TERMINAL = 110
 """Columns of a table in a log; rich would take 80 and break its rows."""
@@ -75,15 +78,23 @@ def demo(
         "demo-run"
     ),
     seed: Annotated[int, typer.Option(help="Of the data, the training and the report.")] = 0,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Smoke test: every stage, hardly any training, no bars.")
+    ] = False,
 ) -> None:
     """Train, export, explain and bench on a procedural data set; needs neither network nor data, about 4 minutes.
 
-    Example:
-        whymask demo -o demo-run
+    Example: whymask demo -o demo-run
     """
-    from whymask.benchmarks.demo import run_demo
+    from whymask.runtime.errors import MissingExtra
 
-    run_demo(out=output, seed=seed)
+    try:
+        from whymask.benchmarks.demo import check_bars, run_demo
+    except ImportError as error:
+        raise MissingExtra(error.name or "torch", "all", "run the demo") from None
+    results = run_demo(out=output, seed=seed, quick=quick)
+    _print_demo(results)
+    check_bars(results)
 
 
 def evaluate(
@@ -131,15 +142,32 @@ def evaluate(
     typer.echo(json_from_report(report) if as_json else results_page([report]))
 
 
-def _print_bench(record: BenchRecord, output: Path | None) -> None:
-    """Table, sentence and notes on standard output."""
+def _console() -> Console:
+    """Standard output, wide enough for tables also where it is a log."""
     from rich.console import Console
 
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(highlight=False, width=WIDTH_WHERE_NO_TERMINAL)
+
+
+def _print_demo(results: DemoResults) -> None:
+    """Table, headline and the report's path on standard output."""
+    from whymask.benchmarks.demo_report import summary_table
+    from whymask.benchmarks.latency_table import headline
+
+    console = _console()
+    console.print(summary_table(results))
+    console.print(f"· {results.score.bar.text}", markup=False)
+    if results.bench is not None:
+        console.print(f"· {headline(results.bench)}", markup=False)
+    console.print(f"· report: {results.report}", markup=False, style="bold")
+
+
+def _print_bench(record: BenchRecord, output: Path | None) -> None:
+    """Table, sentence and notes on standard output."""
     from whymask.benchmarks.latency_table import headline, notes, table_from_record, where
 
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console = Console(highlight=False, width=WIDTH_WHERE_NO_TERMINAL)
+    console = _console()
     console.print(table_from_record(record))
     console.print(where(record), markup=False, soft_wrap=True, style="dim")
     style = "bold" if record.verdict.valid else "bold yellow"

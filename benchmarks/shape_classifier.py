@@ -107,7 +107,9 @@ def train_classifier(
     model = shape_classifier().to(memory_format=torch.channels_last)
     optimiser = torch.optim.AdamW(model.parameters(), MAX_RATE, weight_decay=WEIGHT_DECAY)
     total = batches * config.epochs
-    rate = torch.optim.lr_scheduler.OneCycleLR(optimiser, MAX_RATE, total_steps=total, pct_start=0.25)
+    # The rise must take more than one step, or torch divides by zero in a smoke test's few.
+    rise = min(1.0, max(0.25, 1.5 / total))
+    rate = torch.optim.lr_scheduler.OneCycleLR(optimiser, MAX_RATE, total_steps=total + 1, pct_start=rise)
     images, labels = torch.from_numpy(shapes.images), torch.from_numpy(shapes.labels)
     for epoch in range(config.epochs):
         order = torch.randperm(len(shapes))

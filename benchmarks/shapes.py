@@ -137,7 +137,7 @@ def _draw_classes(draws: _Draws, two_objects: float, empty: float) -> tuple[Ints
 
 def _draw_places(draws: _Draws, paired: Bools) -> tuple[Floats, Floats, Floats, Floats]:
     """Centres (N, 2) and radii (N, 1) of the two objects, in shares of the side; their circles never touch."""
-    radius = np.where(paired[:, None], draws.uniform(0.26, 0.3), draws.uniform(0.26, 0.4))
+    radius: Floats = np.where(paired[:, None], draws.uniform(0.26, 0.3), draws.uniform(0.26, 0.4))
     centre: Floats = radius + (1.0 - 2.0 * radius) * draws.uniform(width=2)
     second_radius = radius * draws.uniform(0.42, 0.52)
     tried = draws.uniform(width=2 * SECOND_PLACES).reshape(-1, SECOND_PLACES, 2)
