@@ -135,14 +135,14 @@ def summary(out: Path, card: Card) -> list[str]:
     """
     from whymask.export.onnx_from_run import classifier_path
     from whymask.export.rtx import NOT_RUN, PACKAGE
+    from whymask.runtime.describe import cost_in_words
 
-    figures, cost = card.metrics, card.cost
+    figures = card.metrics
     kind = "synthetic images, give real ones with --data" if figures["parity_synthetic"] else "images"
     version = card.versions.get(PACKAGE)
     return [
         f"{out}: {card.precision}, opset {card.versions['opset']}; the classifier alone: {classifier_path(out).name}",
-        f"cost: classifier {cost['classifier_macs'] / 1e9:.3f} G multiply-adds, explainer "
-        f"{cost['explainer_macs'] / 1e9:.3f} G (+{cost['explainer_macs'] / cost['classifier_macs']:.1%})",
+        f"cost: {cost_in_words(card)}",
         f"ONNX Runtime against torch on {figures['parity_images']:.0f} {kind}: "
         f"top-1 {figures['parity_top1_agreement']:.1%}, mask IoU {figures['parity_mask_iou']:.4f}, "
         f"saliency rank ≥ {figures['parity_saliency_rank']:.4f}",

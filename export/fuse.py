@@ -84,7 +84,7 @@ class FusedGraph(_Graph):
         asked = predicted if target is None else torch.where(target < 0, predicted, target)
         saliency = torch.sigmoid(self.explainer(features, x, body_logits, asked).float())
         keep = mask_from_saliency(saliency, self.height, self.width, self.threshold)  # (B, 1, H, W), 0 or 1
-        return (logits, saliency, keep[:, 0].to(torch.uint8), *self._optional(pixels, keep))
+        return (logits, saliency, keep.squeeze(1).to(torch.uint8), *self._optional(pixels, keep))
 
     def _optional(self, pixels: Tensor, keep: Tensor) -> list[Tensor]:
         kept = keep * pixels + (1 - keep) * self.dropped_rgb

@@ -15,6 +15,7 @@ from tiny_run import CLASSES, SIZE, Exported, map_side
 from whymask.export.half import check_precision, tensor_types
 from whymask.export.onnx_from_run import STAGES, classifier_path
 from whymask.export.parity import OnnxRunner
+from whymask.runtime import load
 from whymask.runtime.card import METADATA_KEY, Card
 from whymask.runtime.errors import ArtefactError
 from whymask.runtime.images import resize_map
@@ -141,6 +142,16 @@ def test_certificate_is_the_classifier_on_the_explanation(
     np.testing.assert_allclose(outputs["kept_logits"], alone(outputs["explanation"])["logits"], atol=allowed)
     np.testing.assert_allclose(outputs["dropped_logits"], alone(dropped)["logits"], atol=allowed)
     np.testing.assert_allclose(outputs["logits"], alone(pictures)["logits"], atol=allowed)
+
+
+@BOTH
+def test_runtime_explains_with_it(exported: Export, pictures: NDArray[np.uint8], precision: str) -> None:
+    made = exported("tapped", precision)
+    expected = runner(made)(pictures[:1])
+    with load(made.path, provider="cpu") as explainer:
+        result = explainer.explain(pictures[0])
+    np.testing.assert_array_equal(result.mask, expected["mask"][0])
+    assert result.index == expected["logits"][0].argmax()
 
 
 def test_classifier_beside_it_has_the_same_input_and_logits(exported: Export) -> None:
