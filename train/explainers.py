@@ -61,7 +61,7 @@ class Explainer(nn.Module):
 
     def rows_of(self, target: Tensor) -> Tensor:
         """int64 (B,) → float (B, D), rows of unit length."""
-        return self.embedding(target) if self.embedding is not None else self.rows[target]
+        return self.embedding(target) if self.embedding is not None else F.embedding(target, self.rows)
 
     def forward(self, features: list[Tensor], x: Tensor, logits: Tensor, target: Tensor) -> Tensor:
         """Saliency logits for one class an image.

@@ -54,7 +54,8 @@ class Tap:
         if self.layout == "nhwc":
             return output.permute(0, 3, 1, 2)
         patches = output[:, self.prefix :]  # (B, h·w, C)
-        return patches.transpose(1, 2).reshape(len(patches), self.channels, self.height, self.width)
+        # −1, not len(patches): an exported graph keeps its batch free.
+        return patches.transpose(1, 2).reshape(-1, self.channels, self.height, self.width)
 
 
 @contextmanager
