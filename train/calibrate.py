@@ -21,8 +21,8 @@ from whymask.train.data import ImageStore
 from whymask.train.explainers import Explainer
 from whymask.train.validate import held_out_saliency, kept_at
 
-THRESHOLDS = tuple(1.0 / (1.0 + math.exp(-logit / 4.0)) for logit in range(-28, 29))
-"""Even steps of a quarter in the saliency's logit, from 0.0009 to 0.9991."""
+THRESHOLDS = tuple(1.0 / (1.0 + math.exp(-logit / 8.0)) for logit in range(-56, 57))
+"""Even steps of an eighth in the saliency's logit, from 0.0009 to 0.9991."""
 
 
 @dataclass(frozen=True)

@@ -52,9 +52,12 @@ def kept_at(
             wanted = torch.full((len(part),), area, device=part.device)
             cut = level_of_area(resize(part, x.shape[-2], x.shape[-1]), wanted)
         mask = mask_from_saliency(part, x.shape[-2], x.shape[-1], cut)
+        areas.append(mask.flatten(1).mean(1))
+        if bool((mask == 1).all()):  # nothing is dropped, so the decision is the classifier's own
+            kept.append(torch.ones(len(part), dtype=torch.bool, device=part.device))
+            continue
         logits = classifier(masked(x, mask, fill_background(x, fill)))
         kept.append(is_kept(logits, target[indices]))
-        areas.append(mask.flatten(1).mean(1))
     return torch.cat(kept), torch.cat(areas)
 
 
