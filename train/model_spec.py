@@ -62,6 +62,7 @@ def load_classifier(
         model, rule = builders[source](name, weights, seed)
     elif source.endswith(".py"):
         model, rule = _factory_model(Path(source), name, weights)
+        spec = f"{Path(source).name}:{name}"  # the card travels; folders of this machine stay out of it
     else:
         raise InputError(f"model {spec!r}: unknown source {source!r}; expected torchvision, timm or a FILE.py")
     height, width = size or (rule.height, rule.width)

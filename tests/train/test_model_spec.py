@@ -35,6 +35,11 @@ def test_a_wrong_factory_names_the_right_one(model_file: Path) -> None:
         load_classifier(f"{model_file}:not_a_model")
 
 
+def test_the_card_names_a_factory_without_the_folders_of_this_machine(model_file: Path) -> None:
+    classifier = load_classifier(f"{model_file}:build", size=(32, 32))
+    assert classifier.card().id == "tiny.py:build"
+
+
 def test_the_number_of_classes_comes_from_the_weights(tmp_path: Path) -> None:
     torch.manual_seed(0)
     state = models.squeezenet1_1(num_classes=7).state_dict()
