@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -41,8 +42,17 @@ SINGLES, PAIRS = 10, 6
 ZOOM = 3
 """Side of a pixel of the examples."""
 GAP = 4
-SECOND = (214, 94, 0)
-"""RGB of the smaller object in the ground truth."""
+COSTS = ("classifier_macs", "explainer_macs")
+PARITY = {
+    "parity_images": "parity: pictures compared",
+    "parity_top1_agreement": "parity: same class as torch",
+    "parity_logits_max": "parity: largest logit error, relative",
+    "parity_saliency_max": "parity: largest saliency error",
+    "parity_mask_iou": "parity: masks, intersection over union",
+}
+"""What the card says of the exported file against the torch modules, and what to call it."""
+GROUND, FIRST, SECOND = (232, 235, 239), (0, 114, 178), (213, 94, 0)
+"""RGB of the ground truth: background, the object that decides the class, the smaller one."""
 
 
 def page_from_results(results: DemoResults) -> Html:
@@ -100,17 +110,16 @@ def _card_table(results: DemoResults) -> Html:
         promise = f"keeps ≥ {1 - guarantee.alpha:.0%} of decisions with confidence {1 - guarantee.delta:.0%}"
         state = f"{'met' if guarantee.met else 'NOT met'} on n = {guarantee.n}: kept {guarantee.retention:.1%}"
         rows.append(["guarantee", f"{promise}: {state}, at least {guarantee.lower_bound:.1%}"])
-    rows += [[name.replace("_", " "), f"{value:,.0f}"] for name, value in card.cost.items()]
-    rows += [
-        [name.replace("_", " "), f"{value:.6g}"] for name, value in card.metrics.items() if name.startswith("parity")
-    ]
+    costs = [(name, card.cost[name]) for name in COSTS if name in card.cost]
+    rows += [[name.replace("_macs", ", multiply-adds"), f"{value:,.0f}"] for name, value in costs]
+    rows += [[text, f"{card.metrics[name]:.4g}"] for name, text in PARITY.items() if name in card.metrics]
     return table(["card", ""], rows, "Summary of the card inside the exported file.")
 
 
 def _examples(results: DemoResults) -> Html:
     shown = [figure(_strip(results, row), _caption(results, row)) for row in example_rows(results)]
     text = (
-        "Each: the picture, the ground truth (the larger object decides the class; the smaller, if any, is orange), "
+        "Each: the picture, the ground truth (the larger object, blue, decides the class; a smaller one is orange), "
         "the mask of the exported graph at its calibrated threshold, and what the classifier is shown again to see "
         "whether it stays with its class. The first picture of each class, then the first with two objects."
     )
@@ -121,8 +130,7 @@ def _strip(results: DemoResults, row: int) -> NDArray[np.uint8]:
     """Picture, ground truth, overlay and explanation side by side, enlarged."""
     shapes = results.shapes
     picture, mask = shapes.images[row], results.masks[baselines.EXPLAINER][row]
-    truth = np.where(shapes.masks[row][..., None] > 0, picture, np.uint8(0))
-    truth = np.where(shapes.second_masks[row][..., None] > 0, np.array(SECOND, np.uint8), truth)
+    truth = np.array((GROUND, FIRST, SECOND), np.uint8)[shapes.masks[row] + 2 * shapes.second_masks[row]]
     fill = np.rint(results.card.fill).astype(np.uint8)
     large = [_enlarged(each) for each in (picture, truth, np.where(mask[..., None], picture, fill))]
     large.insert(2, draw(large[0], _enlarged(mask.astype(np.uint8))))
@@ -231,7 +239,8 @@ def _latency(results: DemoResults) -> Html:
         [name, *[f"{getattr(each, f'{column}_ms'):.3f}" for column in columns], str(each.count)]
         for name, each in graphs.items()
     ]
-    caption = f"Milliseconds a call, in interleaved pairs, host memory to host memory. {where(record)}."
+    place = where(record).replace(record.classifier_id, Path(record.classifier_id).name)
+    caption = f"Milliseconds a call, in interleaved pairs, host memory to host memory. {place}."
     return section(
         "What does it cost?",
         f"{headline(record)}.",

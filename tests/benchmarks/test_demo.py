@@ -14,7 +14,7 @@ from whymask.benchmarks.demo import GRAPH_FILE, MARKER, QUICK, STAGES, check_bar
 from whymask.benchmarks.demo_report import example_rows, page_from_results, summary_table
 from whymask.benchmarks.demo_results import MAPS, RIVALS, ClassifierScore, DemoResults, bars
 from whymask.benchmarks.faithfulness import AREAS, Case
-from whymask.benchmarks.masking import FILL
+from whymask.benchmarks.masking import BLUR, FILL
 from whymask.benchmarks.overlap import Overlap, overlap
 from whymask.runtime import ArtefactError, WhymaskError, load
 from whymask.train.run import load_run
@@ -118,7 +118,10 @@ def test_met_bars_pass(results: DemoResults):
     ("figures", "words"),
     [
         ({"explainer": 0.9, "rival": 0.5, "precision": 0.7}, r"70\.0% of the mask lies on the true object, asked: 80%"),
-        ({"explainer": 0.5, "rival": 0.9, "precision": 0.9}, r"explainer above cam .* retention .* 50\.0% against"),
+        (
+            {"explainer": 0.5, "rival": 0.9, "precision": 0.9},
+            r"explainer above cam .* not in retention at 5% area 50\.0% against",
+        ),
         (
             {"explainer": 0.9, "rival": 0.5, "precision": 0.9, "right": 90},
             r"accuracy 90\.0% on 100 pictures",
@@ -135,9 +138,26 @@ def test_a_smoke_test_is_not_judged(results: DemoResults):
     check_bars(replace(judged(results, explainer=0.1, rival=0.9, precision=0.1), judged=False))
 
 
-def test_means_are_over_the_published_areas(results: DemoResults):
-    kept = [results.faithfulness.kept[Case(baselines.RANDOM, FILL, area)].mean() for area in AREAS]
-    assert results.mean_retention(baselines.RANDOM) == pytest.approx(np.mean(kept))
+@pytest.mark.parametrize("area", [*AREAS, None])
+def test_one_area_at_which_a_rival_is_as_good_misses_the_bar(results: DemoResults, area: float | None):
+    good = judged(results, explainer=0.9, rival=0.5, precision=0.85)
+    kept = good.faithfulness.kept
+    tied = {**kept, Case(baselines.CAM, FILL, area): kept[Case(baselines.EXPLAINER, FILL, area)]}
+    missed = [
+        bar.text for bar in bars(replace(good, faithfulness=replace(good.faithfulness, kept=tied))) if not bar.met
+    ]
+    where = "the calibrated" if area is None else f"{area:.0%}"
+    assert len(missed) == 1
+    assert f"above cam at the same area: not in retention at {where} area" in missed[0]
+
+
+def test_a_tie_with_a_blurred_background_is_reported_and_not_judged(results: DemoResults):
+    good = judged(results, explainer=0.9, rival=0.5, precision=0.85)
+    kept = dict(good.faithfulness.kept)
+    kept[Case(baselines.CAM, BLUR, 0.5)] = kept[Case(baselines.EXPLAINER, BLUR, 0.5)]
+    tied = replace(good, faithfulness=replace(good.faithfulness, kept=kept))
+    check_bars(tied)
+    assert "<td>✗ cam</td>" in page_from_results(tied)
 
 
 def test_a_foreign_folder_is_left_alone(tmp_path: Path):
