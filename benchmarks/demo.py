@@ -47,7 +47,7 @@ SIZE = 64
 MARKER = ".whymask-demo"
 """Says that a folder was made by this command, which may then make it anew."""
 
-REPORT_FILE, GRAPH_FILE, BENCH_FILE = "report.html", "fused.onnx", "bench.json"
+REPORT_FILE, GRAPH_FILE, BENCH_FILE, SHEET_FILE = "report.html", "fused.onnx", "bench.json", "examples.png"
 WEIGHTS_FILE, LABELS_FILE, PICTURES = "classifier.safetensors", "labels.txt", "pictures"
 STAGES = ("draw shapes", "train classifier", "train explainer", "export", "explain", "bench", "report")
 TRAINING, VALIDATION, EXPLAINER, HELD_OUT = range(4)
@@ -108,8 +108,8 @@ def run_demo(out: Path, seed: int = 0, quick: bool = False) -> DemoResults:
         ArtefactError: `out` holds something else.
         TrainingError: the classifier is not good enough to be explained.
     """
-    from whymask.benchmarks.demo_report import page_from_results
-    from whymask.benchmarks.report import write_report
+    from whymask.benchmarks.demo_report import page_from_results, sheet_from_results
+    from whymask.benchmarks.report import write_picture, write_report
 
     preset = QUICK if quick else FULL
     prepare_folder(out)
@@ -129,6 +129,7 @@ def run_demo(out: Path, seed: int = 0, quick: bool = False) -> DemoResults:
         with stages.stage("report"):
             results = results.finished(record, tuple(stages.done), preset.judged)
             write_report(results.report, page_from_results(results))
+            write_picture(out / SHEET_FILE, sheet_from_results(results))
     return results
 
 
@@ -152,7 +153,7 @@ def prepare_folder(out: Path) -> None:
     if out.exists() and (not out.is_dir() or any(out.iterdir())) and not (out / MARKER).is_file():
         raise ArtefactError(f"{out} exists and was not made by an earlier demo; give another folder with -o")
     shutil.rmtree(out / PICTURES, ignore_errors=True)
-    made = (EXPLAINER_FILE, CARD_FILE, CONFIG_FILE, METRICS_FILE, CHECKPOINT_FILE, REPORT_FILE, BENCH_FILE)
+    made = (EXPLAINER_FILE, CARD_FILE, CONFIG_FILE, METRICS_FILE, CHECKPOINT_FILE, REPORT_FILE, BENCH_FILE, SHEET_FILE)
     for name in (*made, GRAPH_FILE, "fused.classifier.onnx", WEIGHTS_FILE, LABELS_FILE):
         (out / name).unlink(missing_ok=True)
     write_atomically(out / MARKER, "made by whymask demo, which may make this folder anew\n")

@@ -37,6 +37,9 @@ from whymask.runtime.overlay import draw
 if TYPE_CHECKING:
     from rich.table import Table
 
+SHEET_STRIPS = 6
+"""Of the sheet of examples; even."""
+
 SINGLES, PAIRS = 10, 6
 """Examples shown: pictures of one object, and of two."""
 ZOOM = 3
@@ -82,6 +85,15 @@ def example_rows(results: DemoResults) -> list[int]:
     labels = results.shapes.labels
     first = [int(np.flatnonzero((labels == label) & ~paired)[0]) for label in np.unique(labels[~paired])]
     return sorted(first)[:SINGLES] + [int(row) for row in np.flatnonzero(paired)[:PAIRS]]
+
+
+def sheet_from_results(results: DemoResults) -> NDArray[np.uint8]:
+    """The first pictures of the report, uint8 (height, width, 3), two strips a line."""
+    strips = [_strip(results, row) for row in example_rows(results)[:SHEET_STRIPS]]
+    gap = np.full((len(strips[0]), 4 * GAP, 3), 255, np.uint8)
+    lines = [np.concatenate([left, gap, right], axis=1) for left, right in zip(strips[::2], strips[1::2], strict=True)]
+    between = np.full((GAP, lines[0].shape[1], 3), 255, np.uint8)
+    return np.concatenate([part for line in lines for part in (line, between)][:-1], axis=0)
 
 
 def _summary(results: DemoResults) -> Html:

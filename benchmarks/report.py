@@ -186,6 +186,11 @@ def write_report(path: Path, page: Html) -> None:
     write_atomically(path, page)
 
 
+def write_picture(path: Path, image: NDArray[np.uint8]) -> None:
+    """Write uint8 (height, width, 3) as a PNG file, whole or not at all."""
+    write_atomically(path, _png_from_image(image))
+
+
 def percent(share: float, digits: int = 1) -> str:
     """A share as per cent, for tables."""
     return f"{100 * share:.{digits}f} %"
