@@ -58,7 +58,10 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "licence": "classifier: non-commercial research; pictures: ImageNet terms, research",
         "steps": 700,  # twice the others' time a step, and its held-out figures no longer move
     },
-    "squeezenet1_1": {"licence": "classifier: MIT, BSD-2-Clause; pictures: ImageNet terms, research"},
+    "squeezenet1_1": {
+        "licence": "classifier: MIT, BSD-2-Clause; pictures: ImageNet terms, research",
+        "hard_share": 0.3,  # at 0.8 the mean retention on held-out pictures fell from 18.3 to 17.2 %
+    },
 }
 """What differs, by classifier; over `COMMON`."""
 
