@@ -28,7 +28,8 @@ def test_the_python_example_runs_and_prints_what_its_page_says(tmp_path: Path) -
     assert second.startswith("next: ")
     assert third == "mask: (8, 8) uint8 saliency: (8, 8) float32"
     assert fourth.startswith("on the kept pixels alone: ")
-    assert image.open(tmp_path / "overlay.png").mode == "RGB"
+    with image.open(tmp_path / "overlay.png") as overlay:
+        assert (overlay.mode, overlay.size) == ("RGB", (40, 30))
 
 
 def test_the_readme_shows_the_python_example_as_it_is() -> None:

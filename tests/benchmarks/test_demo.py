@@ -58,7 +58,8 @@ def test_it_leaves_a_run_that_other_commands_can_use(results: DemoResults):
     assert np.array_equal(np.asarray(Image.open(picture)), results.shapes.images[0])
     assert np.array_equal(again.mask, results.explanations[0].mask)
     assert (out / "fused.classifier.onnx").is_file()
-    assert Image.open(out / "examples.png").mode == "RGB"
+    with Image.open(out / "examples.png") as sheet:
+        assert sheet.mode == "RGB"
 
 
 def test_no_two_sets_share_a_picture(results: DemoResults):
