@@ -30,6 +30,7 @@ from whymask.runtime.explanation import Explanation
 from whymask.runtime.files import sha256_of, write_atomically
 from whymask.runtime.images import Picture, fit
 from whymask.runtime.ort import CPU, OrtBackend
+from whymask.runtime.versions import installed_versions
 
 SCHEMA_VERSION = 1
 KIND = "whymask.bench"
@@ -220,7 +221,7 @@ def _record(measured: _Measured, file: Path, alone_file: Path, threads: int, set
         images=measured.source,
         machine=describe_machine(),
         load=measured.load,
-        versions=_versions(),
+        versions={"python": platform.python_version()} | installed_versions(PACKAGES),
         top1_agreement=measured.agreement,
         fused=summarise(pairs.fused_ms),
         classifier=summarise(pairs.classifier_ms),
@@ -342,13 +343,3 @@ def _samples(pairs: Pairs, phases: Phases) -> dict[str, list[Any]]:
 
 def _graph_file(path: Path) -> GraphFile:
     return GraphFile(path.name, sha256_of(path), path.stat().st_size)
-
-
-def _versions() -> dict[str, str]:
-    found = {"python": platform.python_version()}
-    for name in PACKAGES:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found

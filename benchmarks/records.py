@@ -7,7 +7,6 @@ another test or another pairing can be computed from a committed file without th
 from __future__ import annotations
 
 import csv
-import importlib.metadata
 import io
 import json
 import platform
@@ -25,6 +24,7 @@ from whymask.runtime.card import Card
 from whymask.runtime.errors import ArtefactError
 from whymask.runtime.explainer import Explainer
 from whymask.runtime.files import sha256_of
+from whymask.runtime.versions import installed_versions
 
 SCHEMA_VERSION = 1
 PACKAGES = ("whymask", "numpy", "onnxruntime", "pillow", "torch")
@@ -54,7 +54,7 @@ def report_from_measurements(
             "card": _card_summary(explainer.card),
         },
         "method": _method(explainer.card, config, sets),
-        "versions": _versions(),
+        "versions": {"python": platform.python_version()} | installed_versions(PACKAGES),
         "sets": [record_from_measurement(each) for each in sets],
     }
 
@@ -221,16 +221,6 @@ def _method(card: Card, config: FaithfulnessConfig, sets: Sequence[Faithfulness]
         "intervals": f"Clopper–Pearson, and bootstrap over pictures for differences, both {config.confidence:.0%}",
         "seed": config.seed,
     }
-
-
-def _versions() -> dict[str, str]:
-    versions = {"python": platform.python_version()}
-    for package in PACKAGES:
-        try:
-            versions[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return versions
 
 
 def _area_name(case: Case) -> float | str:

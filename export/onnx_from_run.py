@@ -5,7 +5,6 @@ Nothing is written before every gate has passed: onnx's checker, ONNX Runtime ag
 
 from __future__ import annotations
 
-import importlib.metadata
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -26,9 +25,13 @@ from whymask.export.samples import real_pictures, synthetic_pictures
 from whymask.runtime.card import IMAGE, LOGITS, METADATA_KEY, SALIENCY, TARGET, Card
 from whymask.runtime.errors import InputError, MissingExtra, WhymaskError
 from whymask.runtime.files import atomic_path
+from whymask.runtime.versions import installed_versions
 from whymask.train.classifier import FrozenClassifier
 from whymask.train.explainers import Explainer
 from whymask.train.run import Run
+
+EXPORT_PACKAGES = ("whymask", "torch", "onnx", "onnxscript", "onnxruntime")
+"""Whose versions the card states."""
 
 STAGES = 4
 """Steps that `on_stage` is told of."""
@@ -219,16 +222,7 @@ def _built(card: Card, config: ExportConfig, models: _Models, require_rtx: bool)
 
 
 def _versions(config: ExportConfig) -> dict[str, str]:
-    packages = ("whymask", "torch", "onnx", "onnxscript", "onnxruntime")
-    found = {}
-    for package in packages:
-        try:
-            found[package] = importlib.metadata.version(package)
-        except (
-            importlib.metadata.PackageNotFoundError
-        ):  # onnxruntime-gpu in onnxruntime's place, or an uninstalled tree
-            continue
-    return found | {"opset": str(config.opset)}
+    return installed_versions(EXPORT_PACKAGES) | {"opset": str(config.opset)}
 
 
 def _write(out: Path, models: _Models, card: Card) -> None:

@@ -155,8 +155,7 @@ class Loop:
         optimizer = torch.optim.AdamW(explainer.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
         self.explainer, self.optimizer = fabric.setup(explainer, optimizer)
         self.explainer.mark_forward_method("ranking_and_breaking")
-        self.fill = fill_of(classifier)
-        self.objective = Objective(config, classifier, self.fill)
+        self.objective = Objective(config, classifier, fill_of(classifier))
         self.progress = Progress()
 
     def restore(self) -> None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import platform
 from dataclasses import replace
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import torch
 
 from whymask.runtime.card import Card, ExplainerCard
+from whymask.runtime.versions import installed_versions
 from whymask.train.calibrate import Calibration
 from whymask.train.classifier import FrozenClassifier
 from whymask.train.config import TrainConfig
@@ -22,17 +22,6 @@ def fill_of(classifier: FrozenClassifier) -> tuple[float, float, float]:
     """RGB in 0–255 that dropped pixels take: the classifier's own mean, which is zero in its normalised space."""
     red, green, blue = (round(255.0 * channel) for channel in classifier.rule.mean)
     return (float(red), float(green), float(blue))
-
-
-def versions() -> dict[str, str]:
-    """Versions of Python and of the packages that take part."""
-    found = {"python": platform.python_version()}
-    for package in REPORTED_PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found
 
 
 def card_of(
@@ -58,7 +47,7 @@ def card_of(
         seed=config.seed,
         metrics={name: round(value, 6) for name, value in figures.items()},
         training=training,
-        versions=versions(),
+        versions={"python": platform.python_version()} | installed_versions(REPORTED_PACKAGES),
         licence=config.licence,
     )
 
