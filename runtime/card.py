@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from whymask.runtime.errors import ArtefactError
-from whymask.runtime.from_json import dataclass_from_record
+from whymask.runtime.from_json import dataclass_from_record, record_from_json
 
 SCHEMA_VERSION = 1
 METADATA_KEY = "whymask"
@@ -179,21 +179,7 @@ class Card:
         Raises:
             ArtefactError: not JSON, a newer schema, an unknown or a missing key.
         """
-        try:
-            record = json.loads(text)
-        except json.JSONDecodeError as error:
-            raise ArtefactError(f"card: not valid JSON ({error}); export the graph again") from None
-        if not isinstance(record, dict):
-            raise ArtefactError(f"card: expected a JSON object, got {type(record).__name__}; export the graph again")
-        schema = record.get("schema")
-        if not isinstance(schema, int) or schema < 1:
-            raise ArtefactError(f"card: schema is {schema!r}, expected a whole number from 1 to {SCHEMA_VERSION}")
-        if schema > SCHEMA_VERSION:
-            raise ArtefactError(
-                f"card: schema {schema} is newer than schema {SCHEMA_VERSION}, the newest that this whymask reads; "
-                "upgrade whymask on this device, or export again with the older one"
-            )
-        return _card_from_record(record)
+        return _card_from_record(record_from_json(text, "card", SCHEMA_VERSION, "export the graph again"))
 
 
 def _card_from_record(record: dict[str, Any]) -> Card:

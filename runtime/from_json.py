@@ -4,11 +4,41 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import json
 from typing import Any, TypeVar
 
 from whymask.runtime.errors import ArtefactError
 
 _Part = TypeVar("_Part")
+
+
+def record_from_json(text: str, name: str, newest: int, again: str) -> dict[str, Any]:
+    """Parse a versioned JSON object.
+
+    Args:
+        text: JSON with a whole number under `schema`.
+        name: what the object is called in an error.
+        newest: the newest schema that can be read.
+        again: what to do about a broken one, such as `export the graph again`.
+
+    Raises:
+        ArtefactError: not JSON, not an object, no schema, or a newer one.
+    """
+    try:
+        record = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ArtefactError(f"{name}: not valid JSON ({error}); {again}") from None
+    if not isinstance(record, dict):
+        raise ArtefactError(f"{name}: expected a JSON object, got {type(record).__name__}; {again}")
+    schema = record.get("schema")
+    if not isinstance(schema, int) or schema < 1:
+        raise ArtefactError(f"{name}: schema is {schema!r}, expected a whole number from 1 to {newest}")
+    if schema > newest:
+        raise ArtefactError(
+            f"{name}: schema {schema} is newer than schema {newest}, the newest that this whymask reads; "
+            f"upgrade whymask on this device, or {again} with the older one"
+        )
+    return record
 
 
 def dataclass_from_record(part: type[_Part], name: str, record: Any) -> _Part:
