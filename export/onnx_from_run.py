@@ -25,6 +25,7 @@ from whymask.export.samples import real_pictures, synthetic_pictures
 from whymask.runtime.card import IMAGE, LOGITS, METADATA_KEY, SALIENCY, TARGET, Card
 from whymask.runtime.errors import InputError, MissingExtra, WhymaskError
 from whymask.runtime.files import atomic_path
+from whymask.runtime.parity import TOLERANCES, check
 from whymask.runtime.versions import installed_versions
 from whymask.train.classifier import FrozenClassifier
 from whymask.train.explainers import Explainer
@@ -35,6 +36,9 @@ EXPORT_PACKAGES = ("whymask", "torch", "onnx", "onnxscript", "onnxruntime")
 
 STAGES = 4
 """Steps that `on_stage` is told of."""
+
+NOT_WRITTEN = "Nothing was written; --keep writes the file all the same, --precision fp32 is the more exact form"
+"""What to do where a gate fails."""
 
 OnStage = Callable[[str], None]
 
@@ -92,7 +96,7 @@ def export_run(
         on_stage(f"compare with torch on {len(pictures)} {'synthetic ' if is_synthetic else ''}images")
         figures = _compared(run, config, models, pictures)
         card = _with_parity(card, config, figures, len(pictures), is_synthetic)
-        parity.check(figures, parity.TOLERANCES[config.precision])
+        check(figures, TOLERANCES[config.precision], "the graph disagrees with the torch modules", NOT_WRITTEN)
         on_stage("parse and build with TensorRT-RTX")
         card = _built(card, config, models, require_rtx)
     except WhymaskError:
@@ -201,7 +205,7 @@ def _compared(run: Run, config: ExportConfig, models: _Models, pictures: NDArray
     expected = parity.torch_outputs(reference, pictures)
     actual = parity.OnnxRunner(models.fused.SerializeToString(), batch)(pictures)
     alone = parity.OnnxRunner(models.classifier.SerializeToString(), batch)(pictures)[LOGITS]
-    return parity.measure(expected, actual, alone, reference, pictures, parity.TOLERANCES[config.precision])
+    return parity.measure(expected, actual, alone, reference, pictures, TOLERANCES[config.precision])
 
 
 def _with_parity(
@@ -209,7 +213,7 @@ def _with_parity(
 ) -> Card:
     stated = {f"parity_{name.removesuffix('_min')}": value for name, value in figures.items()}
     stated |= {"parity_images": float(count), "parity_synthetic": float(is_synthetic)}
-    return replace(card, metrics=card.metrics | stated, tolerances=parity.TOLERANCES[config.precision].as_dict())
+    return replace(card, metrics=card.metrics | stated, tolerances=TOLERANCES[config.precision].as_dict())
 
 
 def _built(card: Card, config: ExportConfig, models: _Models, require_rtx: bool) -> Card:

@@ -13,7 +13,7 @@ import typer
 from tiny_run import Exported
 from typer.testing import CliRunner, Result
 
-from whymask.export import cli, onnx_from_run, parity
+from whymask.export import cli, onnx_from_run
 from whymask.export.onnx_from_run import classifier_path
 from whymask.runtime.cli import guarded, help_text
 from whymask.runtime.errors import ParityError
@@ -65,7 +65,7 @@ def test_gate_that_fails_exits_with_1_and_leaves_nothing(
     def refuse(*_: object) -> None:
         raise ParityError("the graph disagrees")
 
-    monkeypatch.setattr(parity, "check", refuse)
+    monkeypatch.setattr(onnx_from_run, "check", refuse)
     result = command("run", "-o", tmp_path / "fused.onnx")
     assert result.exit_code == 1
     assert "the graph disagrees" in result.stderr

@@ -1,0 +1,175 @@
+"""Whether two sets of outputs of one model agree: figures, each with its bound. Needs numpy alone, as devices have it.
+
+Every gate is a figure with a bound. *Near ties*: where the reference's two highest logits lie closer together than the
+99th percentile of logit errors may be, either class is a right answer, so such an image never counts as a top-1
+disagreement; their number is stated. Saliency and masks are compared on the images where both forms explain the same
+class. Logit errors are relative to the largest absolute reference logit.
+
+Letters: N images, H W input size, h w the explainer's resolution, C classes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from whymask.runtime.backends import Arrays
+from whymask.runtime.card import LOGITS, MASK, SALIENCY
+from whymask.runtime.errors import ParityError
+
+Array = NDArray[Any]
+
+SMALLEST_SCALE = 1e-6
+"""Of logits, so that a model whose logits are all zero can be compared too."""
+
+
+@dataclass(frozen=True)
+class Tolerances:
+    """The largest differences allowed. Fields ending in `_min` bound from below, the others from above.
+
+    Attributes:
+        top1_agreement_min: share of images with the same top-1, near ties aside.
+        logits_max, logits_p99: absolute logit error over the largest absolute reference logit.
+        saliency_max: absolute error of the probability.
+        saliency_rank_min: lowest Spearman rank correlation of one image's saliency.
+        mask_iou_min: intersection over union of all masks together.
+        certificate_max: error of `kept_logits` and `dropped_logits` on the file's own masks, as `logits_max`.
+        explanation_wrong: values of `explanation` that are not the image's or the fill's.
+        classifier_max: logit error of the classifier's own file against the fused one, as `logits_max`.
+        not_finite: NaN or infinite outputs.
+    """
+
+    top1_agreement_min: float
+    logits_max: float
+    logits_p99: float
+    saliency_max: float
+    saliency_rank_min: float
+    mask_iou_min: float
+    certificate_max: float
+    explanation_wrong: float = 0.0
+    classifier_max: float = 0.0
+    not_finite: float = 0.0
+
+    def as_dict(self) -> dict[str, float]:
+        """For the card."""
+        return dataclasses.asdict(self)
+
+
+TOLERANCES = {
+    "fp32": Tolerances(1.0, 1e-4, 5e-5, 2e-3, 0.9999, 0.999, 1e-4, classifier_max=1e-5),
+    "fp16": Tolerances(0.995, 2e-2, 5e-3, 0.1, 0.99, 0.98, 2e-2, classifier_max=1e-3),
+}
+"""By the precision of the graph's body."""
+
+
+def compare(reference: Arrays, actual: Arrays, allowed: Tolerances) -> dict[str, float]:
+    """The figures of logits, saliency and mask, by the tolerance's name, and a few that are only reported.
+
+    Args:
+        reference: of the more exact form: `logits`, `saliency`, `mask` as in the card's contract, B = N.
+        actual: of the other form; every floating output is searched for values that are not finite.
+        allowed: tells which images are near ties.
+    """
+    scale = logit_scale(reference)
+    same = reference[LOGITS].argmax(1) == actual[LOGITS].argmax(1)
+    near = _margin(reference[LOGITS]) <= allowed.logits_p99 * scale
+    error = np.abs(actual[LOGITS] - reference[LOGITS]) / scale
+    figures = {
+        "top1_agreement_min": float((same | near).mean()),
+        "near_ties": float(near.sum()),
+        "logits_max": float(error.max()),
+        "logits_p99": float(np.percentile(error, 99)),
+        "not_finite": float(sum((~np.isfinite(o)).sum() for o in actual.values() if o.dtype.kind == "f")),
+    }
+    return figures | _mask_figures(
+        {name: reference[name][same] for name in (SALIENCY, MASK)},
+        {name: actual[name][same] for name in (SALIENCY, MASK)},
+    )
+
+
+def logit_scale(reference: Arrays) -> float:
+    """What logit errors are relative to: the largest absolute reference logit."""
+    return max(float(np.abs(reference[LOGITS]).max()), SMALLEST_SCALE)
+
+
+def _margin(logits: Array) -> Array:
+    """How far the highest logit lies above the second; infinite for a single class."""
+    if logits.shape[1] < 2:
+        return np.full(len(logits), np.inf)
+    top = np.partition(logits, -2, axis=1)[:, -2:]
+    return cast("Array", top[:, 1] - top[:, 0])
+
+
+def _mask_figures(reference: Arrays, actual: Arrays) -> dict[str, float]:
+    if not len(reference[MASK]):
+        return {"saliency_max": np.nan, "saliency_rank_min": np.nan, "mask_iou_min": np.nan}
+    ranks = [spearman(a, b) for a, b in zip(reference[SALIENCY], actual[SALIENCY], strict=True)]
+    expected, got = reference[MASK].astype(bool), actual[MASK].astype(bool)
+    union = int((expected | got).sum())
+    return {
+        "saliency_max": float(np.abs(actual[SALIENCY] - reference[SALIENCY]).max()),
+        "saliency_rank_min": min(ranks),
+        "saliency_rank_mean": float(np.mean(ranks)),
+        "mask_iou_min": int((expected & got).sum()) / union if union else 1.0,
+        "mask_flips": float((expected ^ got).sum()),
+        "mask_flips_share": float((expected ^ got).mean()),
+    }
+
+
+def spearman(first: Array, second: Array) -> float:
+    """Rank correlation of two maps, ties by their mean rank; of two constant maps 1, of one constant map 0."""
+    a, b = _ranks(first), _ranks(second)
+    spread = float(a.std() * b.std())
+    if spread == 0.0:
+        return float(a.std() == b.std())
+    return float(((a - a.mean()) * (b - b.mean())).mean() / spread)
+
+
+def _ranks(values: Array) -> NDArray[np.float64]:
+    _, inverse, counts = np.unique(values.ravel(), return_inverse=True, return_counts=True)
+    last = np.cumsum(counts)
+    return ((last - counts + last - 1) / 2)[inverse]
+
+
+def check(
+    figures: Mapping[str, float],
+    allowed: Tolerances,
+    subject: str = "two forms of one model disagree",
+    remedy: str = "Neither should be used until it is known which is wrong",
+) -> None:
+    """Hold measured figures to their bounds.
+
+    Args:
+        figures: as `compare` gives them; a bound whose figure was not measured is passed over.
+        allowed: the bounds.
+        subject: what disagrees, as the message's beginning.
+        remedy: what to do, as its end.
+
+    Raises:
+        ParityError: with every gate that failed, what was measured and what is allowed.
+    """
+    failed = [line for name, bound in allowed.as_dict().items() if (line := _failure(name, figures.get(name), bound))]
+    if failed:
+        raise ParityError(f"{subject}: {'; '.join(failed)}. {remedy}")
+
+
+def _failure(name: str, measured: float | None, bound: float) -> str:
+    if measured is None or passes(name, measured, bound):
+        return ""
+    sign = "≥" if is_lower_bound(name) else "≤"
+    return f"{name.removesuffix('_min')} is {measured:.6g}, allowed {sign} {bound:g}"
+
+
+def passes(name: str, measured: float, bound: float) -> bool:
+    """Whether a figure keeps its bound; NaN never does."""
+    return measured >= bound if is_lower_bound(name) else measured <= bound
+
+
+def is_lower_bound(name: str) -> bool:
+    """Whether the tolerance of this name bounds from below."""
+    return name.endswith("_min")
