@@ -95,7 +95,7 @@ def _jetpack() -> Finding:
 def _driver(driver: CudaDriver) -> Finding:
     if not driver.devices:
         return Finding("CUDA", ABSENT, driver.problem)
-    return Finding("CUDA", OK, f"driver for CUDA {driver.version}: {', '.join(driver.devices)}")
+    return Finding("CUDA", OK, f"driver for CUDA {driver.version}: {', '.join(map(str, driver.devices))}")
 
 
 def _onnxruntime(driver: CudaDriver) -> Iterator[Finding]:

@@ -9,11 +9,11 @@ import onnxruntime
 import pytest
 
 from whymask.runtime import doctor
-from whymask.runtime.cuda import CudaDriver, cuda_driver
+from whymask.runtime.cuda import CudaDriver, Device, cuda_driver
 from whymask.runtime.doctor import Finding, examine, extras
 
 NO_GPU = CudaDriver(problem="no NVIDIA driver")
-GPU = CudaDriver("13.0", ("NVIDIA X (9.0)",))
+GPU = CudaDriver("13.0", (Device(0, "NVIDIA X", "9.0"),))
 DECLARED = [
     "numpy>=1.24",
     'onnxruntime>=1.18; extra == "ort"',
@@ -145,7 +145,7 @@ class FakeDriver:
 @pytest.mark.parametrize(
     ("status", "driver"),
     [
-        (0, CudaDriver("12.6", ("Orin (8.8)",))),
+        (0, CudaDriver("12.6", (Device(0, "Orin", "8.8", True, True),))),
         (100, CudaDriver("12.6", problem="the driver does not start: cuInit returned error 100")),
     ],
 )

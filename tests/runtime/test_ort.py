@@ -9,11 +9,11 @@ import onnxruntime
 import pytest
 
 from whymask.runtime import ort
-from whymask.runtime.cuda import CudaDriver
+from whymask.runtime.cuda import CudaDriver, Device
 from whymask.runtime.errors import ArtefactError, BackendError, InputError, MissingExtra
 
 CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
-GPU = CudaDriver("13.0", ("NVIDIA X (9.0)",))
+GPU = CudaDriver("13.0", (Device(0, "NVIDIA X", "9.0"),))
 
 
 @pytest.fixture
