@@ -4,8 +4,8 @@
 
     python tests/tensorrt_names.py MODULE "how it was imported"
 
-Bindings without their libraries import once empty stand-ins with the libraries' names are on LD_LIBRARY_PATH, one of which
-defines the symbols that the bindings leave undefined (`nm -D --undefined-only`): no function of theirs is ever called.
+Bindings without their libraries import once empty stand-ins with the libraries' names are on LD_LIBRARY_PATH, one of
+which defines the symbols that the bindings leave undefined (`nm -D --undefined-only`): none of their functions is called.
 """
 
 from __future__ import annotations
