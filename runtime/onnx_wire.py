@@ -1,7 +1,8 @@
-"""Just enough of ONNX's file format to count operators and to make a graph of one node, without the onnx package.
+"""Just enough of ONNX's file format to read what a graph says of itself and to make a graph of one node, without onnx.
 
 An ONNX file is a protobuf message. Field numbers are those of onnx.proto3: ModelProto{ir_version=1, graph=7,
-opset_import=8}, GraphProto{node=1, name=2, input=11, output=12}, NodeProto{input=1, output=2, op_type=4}.
+opset_import=8, metadata_props=14}, GraphProto{node=1, name=2, input=11, output=12}, NodeProto{input=1, output=2,
+name=3, op_type=4}, StringStringEntryProto{key=1, value=2}.
 """
 
 from __future__ import annotations
@@ -9,14 +10,19 @@ from __future__ import annotations
 import mmap
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeAlias
 
 from whymask.runtime.errors import ArtefactError
 
-GRAPH, NODE, OP_TYPE = 7, 1, 4
+GRAPH, NODE, NODE_NAME, OP_TYPE = 7, 1, 3, 4
+METADATA, KEY, VALUE = 14, 1, 2
 VARINT, EIGHT_BYTES, LENGTH, FOUR_BYTES = 0, 1, 2, 5
 FIXED_SIZES = {EIGHT_BYTES: 8, FOUR_BYTES: 4}
 FLOAT = 1
+
+Bytes: TypeAlias = "mmap.mmap | bytes"
 
 
 def operators(path: Path) -> dict[str, int]:
@@ -29,14 +35,40 @@ def operators(path: Path) -> dict[str, int]:
         ArtefactError: not an ONNX file.
     """
     counts: Counter[str] = Counter()
-    try:
-        with path.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
-            for graph in _messages(data, 0, len(data), GRAPH):
-                for node in _messages(data, *graph, NODE):
-                    counts.update(data[start:stop].decode() for start, stop in _messages(data, *node, OP_TYPE))
-    except (ValueError, IndexError) as error:
-        raise ArtefactError(f"{path}: not an ONNX file ({error})") from error
+    with _opened(path) as data:
+        for graph in _messages(data, 0, len(data), GRAPH):
+            for node in _messages(data, *graph, NODE):
+                counts.update(data[start:stop].decode() for start, stop in _messages(data, *node, OP_TYPE))
     return dict(counts.most_common())
+
+
+def metadata(path: Path) -> dict[str, str]:
+    """What a file's `metadata_props` say, by key; empty where there are none.
+
+    Args:
+        path: an ONNX file.
+
+    Raises:
+        ArtefactError: not an ONNX file.
+    """
+    with _opened(path) as data:
+        if not any(_messages(data, 0, len(data), GRAPH)):
+            raise ValueError("it has no graph")
+        entries = list(_messages(data, 0, len(data), METADATA))
+        return {_text(data, entry, KEY): _text(data, entry, VALUE) for entry in entries}
+
+
+def node_names(graph: bytes) -> list[tuple[str, str]]:
+    """Name and operator of every node of a model, in the file's order.
+
+    Args:
+        graph: a serialised ONNX model.
+    """
+    return [
+        (_text(graph, node, NODE_NAME), _text(graph, node, OP_TYPE))
+        for bounds in _messages(graph, 0, len(graph), GRAPH)
+        for node in _messages(graph, *bounds, NODE)
+    ]
 
 
 def identity_model() -> bytes:
@@ -70,7 +102,23 @@ def _varint(value: int) -> bytes:
     return bytes([*groups, value])
 
 
-def _messages(data: mmap.mmap, start: int, stop: int, wanted: int) -> Iterator[tuple[int, int]]:
+@contextmanager
+def _opened(path: Path) -> Iterator[mmap.mmap]:
+    try:
+        with path.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            yield data
+    except OSError as error:
+        raise ArtefactError(f"{path}: cannot be read ({error.strerror}); expected an ONNX file") from None
+    except (ValueError, IndexError) as error:
+        raise ArtefactError(f"{path}: not an ONNX file ({error})") from error
+
+
+def _text(data: Bytes, bounds: tuple[int, int], number: int) -> str:
+    """A text field of a message; empty where it is not set."""
+    return next((data[start:stop].decode() for start, stop in _messages(data, *bounds, number)), "")
+
+
+def _messages(data: Bytes, start: int, stop: int, wanted: int) -> Iterator[tuple[int, int]]:
     """Bounds of every field of this number that has a length, between `start` and `stop`."""
     while start < stop:
         key, start = _read_varint(data, start)
@@ -90,7 +138,7 @@ def _messages(data: mmap.mmap, start: int, stop: int, wanted: int) -> Iterator[t
             raise ValueError(f"unknown wire type {kind}")
 
 
-def _read_varint(data: mmap.mmap, start: int) -> tuple[int, int]:
+def _read_varint(data: Bytes, start: int) -> tuple[int, int]:
     value = shift = 0
     while True:
         byte = data[start]

@@ -5,7 +5,7 @@
     python tests/tensorrt_names.py MODULE "how it was imported"
 
 Bindings without their libraries import once empty stand-ins with the libraries' names are on LD_LIBRARY_PATH, one of
-which defines the symbols that the bindings leave undefined (`nm -D --undefined-only`): none of their functions is called.
+which defines the symbols that the bindings leave undefined (`nm -D --undefined-only`): no function in them is called.
 """
 
 from __future__ import annotations
