@@ -217,12 +217,14 @@ def _with_parity(
 
 
 def _built(card: Card, config: ExportConfig, models: _Models, require_rtx: bool) -> Card:
-    """The card with TensorRT-RTX's version where its gate was run, and without it where not."""
+    """The card with what TensorRT-RTX's gate found where it was run, and without a word of it where not."""
     versions = {name: version for name, version in card.versions.items() if name != rtx.PACKAGE}
+    metrics = {name: value for name, value in card.metrics.items() if not name.startswith("rtx_")}
     if require_rtx or rtx.is_installed():
         built = rtx.build_with_rtx(models.fused.SerializeToString(), config.max_batch)
         versions[rtx.PACKAGE] = built.version
-    return replace(card, versions=versions)
+        metrics |= {"rtx_layers": float(built.layers), "rtx_engine_bytes": float(built.engine_bytes)}
+    return replace(card, versions=versions, metrics=metrics)
 
 
 def _versions(config: ExportConfig) -> dict[str, str]:
