@@ -13,7 +13,7 @@ import typer
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from whymask.benchmarks.bench import BenchRecord
+    from whymask.benchmarks.bench_record import BenchRecord
     from whymask.benchmarks.demo_results import DemoResults
 
 WIDTH_WHERE_NO_TERMINAL = 110
@@ -21,18 +21,27 @@ WIDTH_WHERE_NO_TERMINAL = 110
 
 
 def bench(
-    file: Annotated[Path, typer.Argument(help="The fused ONNX file.")],
+    file: Annotated[Path, typer.Argument(help="The fused ONNX file, or its TensorRT engine.")],
     classifier: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="The classifier alone. [default: FILE.classifier.onnx beside the file]"),
+        typer.Option(
+            metavar="FILE",
+            help="The classifier alone, of the same kind. [default: NAME.classifier.onnx or .plan beside the file]",
+        ),
     ] = None,
     data: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Folder of pictures. [default: synthetic ones, and that is said]")
     ] = None,
     provider: Annotated[
-        str | None, typer.Option(help="cpu, cuda or tensorrt. [default: the best that really loads, and it is said]")
+        str | None,
+        typer.Option(help="cpu, cuda or tensorrt, for ONNX files. [default: the best that loads, and it is said]"),
     ] = None,
-    threads: Annotated[int | None, typer.Option(min=1, help="Threads in one operator. [default: all cores]")] = None,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="Threads in one operator, for ONNX files. [default: all cores]")
+    ] = None,
+    cuda_graph: Annotated[
+        bool, typer.Option("--cuda-graph/--no-cuda-graph", help="Capture each engine's call once and replay it.")
+    ] = False,
     seconds: Annotated[float, typer.Option(min=0.1, help="Time limit in seconds; a steady ratio ends sooner.")] = 20.0,
     batch: Annotated[int, typer.Option(min=1, help="Pictures a call.")] = 1,
     seed: Annotated[int, typer.Option(help="Of the pictures, the order of timing and the bootstrap.")] = 0,
@@ -47,6 +56,7 @@ def bench(
 
     Example:
         whymask bench fused.onnx --data photos --threads 1 -o bench.json
+        whymask bench fused.plan --data photos --cuda-graph -o bench.json
     """
     from whymask.benchmarks.bench import run_bench
     from whymask.benchmarks.latency import BenchSettings
@@ -62,7 +72,7 @@ def bench(
                 progress.advance(int(100 * share) - done)
                 done = int(100 * share)
 
-        record = run_bench(file, classifier, data, provider, threads, settings, on_progress)
+        record = run_bench(file, classifier, data, provider, threads, settings, on_progress, cuda_graph)
         if done < 100:
             progress.advance(100 - done, note="the interval is narrow enough")
     if output is not None:

@@ -21,7 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from whymask.benchmarks import baselines, shape_classifier
-from whymask.benchmarks.bench import BenchRecord, run_bench
+from whymask.benchmarks.bench import run_bench
+from whymask.benchmarks.bench_record import BenchRecord
 from whymask.benchmarks.demo_results import RIVALS, ClassifierScore, DemoResults, Stage, bars
 from whymask.benchmarks.faithfulness import FaithfulnessConfig, measure_faithfulness
 from whymask.benchmarks.latency import BenchSettings

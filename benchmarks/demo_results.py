@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from whymask.benchmarks import baselines
-from whymask.benchmarks.bench import BenchRecord
+from whymask.benchmarks.bench_record import BenchRecord
 from whymask.benchmarks.faithfulness import AREAS, Case, Faithfulness
 from whymask.benchmarks.intervals import Interval, clopper_pearson
 from whymask.benchmarks.masking import FILL

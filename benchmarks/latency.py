@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import gc
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -26,6 +26,8 @@ Images = NDArray[np.uint8]
 """uint8 (B, H, W, 3), RGB."""
 Run = Callable[[Images], Any]
 """One call of a graph, from host memory to host memory."""
+TimedRun = Callable[[Images], Mapping[str, float]]
+"""One call of a graph, and the milliseconds of each of its parts, by name."""
 Clock = Callable[[], int]
 """Nanoseconds that only grow."""
 
@@ -188,6 +190,26 @@ def measure_phases(
             stamps.append((start, prepared, answered, clock()))
     spans = np.diff(np.array(stamps), axis=1) / 1e6
     return Phases(spans[:, 0], spans[:, 1], spans[:, 2])
+
+
+def measure_device_phases(
+    timed: TimedRun, images: Images, settings: BenchSettings, clock: Clock = time.perf_counter_ns
+) -> dict[str, Times]:
+    """What the device itself says a call is made of, each float64 (n,), milliseconds, by name.
+
+    Args:
+        timed: one call of a graph, and how long each part of it took.
+        images: uint8 (N, H, W, 3), taken as by `measure_pairs`.
+        settings: how to measure; as many calls as `measure_phases` makes.
+        clock: nanoseconds.
+    """
+    batches = _batches(images, settings.batch)
+    spans: list[Mapping[str, float]] = []
+    start, limit_ns = clock(), settings.seconds * settings.phase_share * NS_PER_S
+    with collector_paused():
+        while len(spans) < settings.phase_calls and (not spans or clock() - start < limit_ns):
+            spans.append(timed(next(batches)))
+    return {name: np.array([each[name] for each in spans]) for name in spans[0]}
 
 
 @contextmanager

@@ -140,7 +140,16 @@ def _blocks(random: np.random.Generator, count: int, block: int, resamples: int)
     return wrapped
 
 
-def judge(ratio: Ratio, pairs: int, *, margin: float, min_pairs: int, load: Load, threads: int) -> Verdict:
+def judge(
+    ratio: Ratio,
+    pairs: int,
+    *,
+    margin: float,
+    min_pairs: int,
+    load: Load,
+    threads: int,
+    throttling: tuple[str, ...] = (),
+) -> Verdict:
     """Say whether the ratio stands, and what speaks against it.
 
     Args:
@@ -150,8 +159,9 @@ def judge(ratio: Ratio, pairs: int, *, margin: float, min_pairs: int, load: Load
         min_pairs: fewest pairs that percentiles may rest on.
         load: what the machine did meanwhile.
         threads: that one run used.
+        throttling: what held a GPU's clocks back, each a reason of its own.
     """
-    reasons = []
+    reasons = list(throttling)
     if pairs < min_pairs:
         reasons.append(f"{pairs} pairs were timed, at least {min_pairs} are needed: raise --seconds")
     if not ratio.half_width <= margin:

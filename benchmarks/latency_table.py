@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from whymask.benchmarks.bench import BenchRecord
+from whymask.benchmarks.bench_record import BenchRecord, GpuRun
 from whymask.benchmarks.latency_stats import Summary
 from whymask.runtime.card import DROPPED_LOGITS, KEPT_LOGITS
 
@@ -31,9 +31,11 @@ def headline(record: BenchRecord) -> str:
 def where(record: BenchRecord) -> str:
     """What was measured on what, in one line."""
     threads = f"{record.threads} thread{'' if record.threads == 1 else 's'}"
+    gpu = [record.gpu.device] if record.gpu and record.gpu.device and record.gpu.device not in record.provider else []
+    parts = (record.provider, *gpu, threads, record.machine.device or record.machine.cpu)
     return (
         f"{record.classifier_id}, {record.precision}, {record.height} × {record.width} px, batch {record.batch}, "
-        f"{record.provider}, {threads}, {record.machine.device or record.machine.cpu}"
+        f"{', '.join(parts)}"
     )
 
 
@@ -48,7 +50,22 @@ def notes(record: BenchRecord) -> list[str]:
     if record.fused.count < TAIL_SAMPLES:
         found.append(f"p99 rests on {record.fused.count} pairs; {TAIL_SAMPLES} would put ten samples above it")
     found.append(record.transfers)
+    if record.gpu is not None:
+        found += _gpu_notes(record.gpu)
     return found
+
+
+def _gpu_notes(gpu: GpuRun) -> list[str]:
+    """CUDA graph, and the clocks around the measurement, or why they are not known."""
+    graph = [f"{gpu.library}, with{'' if gpu.cuda_graph else 'out'} CUDA graph"] if gpu.library else []
+    if gpu.after.absent:
+        return [*graph, f"clocks of the GPU are unknown: {gpu.after.absent}"]
+    before, after, highest = (
+        "?" if clock is None else f"{clock:.0f}"
+        for clock in (gpu.before.clock_mhz, gpu.after.clock_mhz, gpu.after.max_clock_mhz)
+    )
+    mode = f", power mode {gpu.after.power_mode}" if gpu.after.power_mode else ""
+    return [*graph, f"clock of the GPU: {before} MHz before, {after} MHz after, of {highest} at most{mode}"]
 
 
 def _expectations(record: BenchRecord) -> list[str]:
@@ -79,6 +96,10 @@ def table_from_record(record: BenchRecord) -> Table:
     table.add_section()
     for name, summary in record.phases.items():
         table.add_row(name, *_cells(summary))
+    for graph, phases in record.device_phases.items():
+        table.add_section()
+        for name, summary in phases.items():
+            table.add_row(f"{graph}: {name}", *_cells(summary))
     return table
 
 
