@@ -51,6 +51,10 @@ class Backend(Protocol):
         """Outputs by name."""
 
     @property
+    def batch_range(self) -> tuple[int, int | None]:
+        """Smallest and largest batch, in images; None where there is no largest."""
+
+    @property
     def card(self) -> Card:
         """The graph's card; raises ArtefactError where there is none."""
 

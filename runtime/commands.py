@@ -20,7 +20,12 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print only JSON on standar
 
 
 def explain(
-    graph: Annotated[Path, typer.Argument(metavar="FILE.onnx", help="Fused graph made by whymask export.")],
+    graph: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FILE.onnx|FILE.plan", help="Fused graph of whymask export, or engine of whymask build."
+        ),
+    ],
     pictures: Annotated[list[Path], typer.Argument(metavar="IMAGE_OR_DIR…", help="Pictures, or folders of them.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the results.")] = Path("explained"),
     target: Annotated[
@@ -37,8 +42,13 @@ def explain(
     ] = None,
     provider: Annotated[
         str | None,
-        typer.Option(help="cpu, cuda, tensorrt or ONNX Runtime's own name.", show_default="the best that loads"),
+        typer.Option(
+            help="For an ONNX file: cpu, cuda, tensorrt or ONNX Runtime's own name.", show_default="the best that loads"
+        ),
     ] = None,
+    cuda_graph: Annotated[
+        bool, typer.Option("--cuda-graph/--no-cuda-graph", help="For an engine: launch its work as one CUDA graph.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Explain pictures: an overlay for each, and explanations.jsonl with label, confidence, area, box and mask.
@@ -52,7 +62,7 @@ def explain(
     from whymask.runtime.results import pictures_from
 
     files = pictures_from(pictures, out)
-    with load(graph, provider) as explainer:
+    with load(graph, provider, cuda_graph=cuda_graph) as explainer:
         options = {"target": target, "threshold": threshold, "area": area}
         records, skipped = _explain_files(explainer, files, out, options)
         used = explainer.provider

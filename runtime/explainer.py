@@ -14,7 +14,7 @@ import numpy as np
 
 from whymask.runtime.backends import Arrays, Backend, check_contract
 from whymask.runtime.card import IMAGE, TARGET, Card
-from whymask.runtime.errors import ArtefactError, BackendError, InputError
+from whymask.runtime.errors import ArtefactError, InputError
 from whymask.runtime.explanation import Explanation, check_options
 from whymask.runtime.images import Picture, fit, rgb_from
 from whymask.runtime.ort import OrtBackend
@@ -24,30 +24,48 @@ PREDICTED = -1
 """Value of the graph's `target` that means: explain the predicted class."""
 
 
-def load(path: str | Path, provider: str | None = None, threads: int | None = None) -> Explainer:
-    """Load a fused graph.
+def load(
+    path: str | Path,
+    provider: str | None = None,
+    threads: int | None = None,
+    cuda_graph: bool = False,
+    zero_copy: bool | None = None,
+    contexts: int = 1,
+) -> Explainer:
+    """Load a fused graph, or an engine built from one.
 
     Args:
-        path: the ONNX file that `whymask export` made.
-        provider: `cpu`, `cuda`, `tensorrt` or ONNX Runtime's own name of a provider; None takes the best that really
-            loads. `Explainer.provider` states which it is.
-        threads: threads inside one operator on the CPU; None leaves it to ONNX Runtime.
+        path: the ONNX file that `whymask export` made, or the engine (`.plan`, `.engine`, `.trt`) that `whymask build`
+            made from it.
+        provider: for an ONNX file: `cpu`, `cuda`, `tensorrt` or ONNX Runtime's own name of a provider; None takes the
+            best that really loads. `Explainer.provider` states which it is.
+        threads: for an ONNX file: threads inside one operator on the CPU; None leaves it to ONNX Runtime.
+        cuda_graph: for an engine: capture the work of each batch size once and launch it as a whole.
+        zero_copy: for an engine: let the GPU work in the host's memory; None does so where they share it anyway.
+        contexts: for an engine: pictures or batches that may be explained at the same time, at least 1.
 
     Raises:
-        ArtefactError: no such file, no graph, no card, a card of a newer schema, or a graph that breaks the contract.
-        BackendError: the provider that was asked for does not load, or the file is an engine.
-        MissingExtra: onnxruntime is not installed.
+        ArtefactError: no such file, no graph, no card, a card of a newer schema, a graph that breaks the contract, or
+            an engine that does not belong to this machine.
+        BackendError: the provider that was asked for does not load; for an engine: no GPU, or TensorRT refuses.
+        InputError: an option that belongs to the other kind of file.
+        MissingExtra: onnxruntime or TensorRT is not installed.
     """
     path = Path(path)
-    if path.suffix in ENGINE_SUFFIXES:
-        raise BackendError(
-            f"{path}: this version runs ONNX graphs only; TensorRT engines come in the next release. "
-            "Load the ONNX file that the engine was built from"
-        )
     if path.is_dir():
         raise ArtefactError(
             f"{path}: a folder, expected an ONNX file; make one with: whymask export {path} -o FILE.onnx"
         )
+    if path.suffix in ENGINE_SUFFIXES:
+        _refuse_options(path, "an engine, which takes neither", provider=provider, threads=threads)
+        return _load_engine(path, cuda_graph, zero_copy, contexts)
+    _refuse_options(
+        path,
+        "no engine, which alone takes it (build one with: whymask build)",
+        cuda_graph=cuda_graph or None,
+        zero_copy=zero_copy,
+        contexts=None if contexts == 1 else contexts,
+    )
     return Explainer(OrtBackend(path, provider, threads), str(path))
 
 
@@ -67,8 +85,7 @@ class Explainer:
         self.card: Card = backend.card
         check_contract(backend, name)
         self.takes_target = TARGET in backend.inputs
-        batch = backend.inputs[IMAGE].shape[0]
-        self._fixed_batch = batch if isinstance(batch, int) else None
+        self._smallest_batch, self._largest_batch = backend.batch_range
 
     def __repr__(self) -> str:
         """What it explains and what runs it."""
@@ -118,7 +135,7 @@ class Explainer:
 
         Args:
             images: pictures as `explain` takes them; an iterator is read one batch ahead at most.
-            batch_size: pictures a pass, at least 1; a graph of a fixed batch size uses that instead.
+            batch_size: pictures a pass, at least 1; the nearest that the graph or the engine takes is used.
             target: class to explain in every picture; see `explain`.
             threshold: see `explain`.
             area: see `explain`.
@@ -135,7 +152,9 @@ class Explainer:
             raise InputError(f"batch_size: got {batch_size}, expected a whole number of at least 1")
         check_options(threshold, area)
         index = self._target_index(target)
-        size = self._fixed_batch or batch_size
+        size = max(batch_size, self._smallest_batch)
+        if self._largest_batch is not None:
+            size = min(size, self._largest_batch)
         return self._explanations(iter(images), size, index, threshold, area)
 
     def close(self) -> None:
@@ -163,10 +182,10 @@ class Explainer:
                 )
 
     def _run(self, pixels: Picture, index: int | None) -> Arrays:
-        """Outputs for a batch: uint8, (B, H, W, 3), no more pictures than a graph of a fixed batch takes."""
+        """Outputs for a batch: uint8, (B, H, W, 3), no more pictures than the graph takes; fewer are filled up."""
         count = len(pixels)
-        if self._fixed_batch is not None and count < self._fixed_batch:
-            pixels = np.concatenate([pixels, np.repeat(pixels[-1:], self._fixed_batch - count, axis=0)])
+        if count < self._smallest_batch:
+            pixels = np.concatenate([pixels, np.repeat(pixels[-1:], self._smallest_batch - count, axis=0)])
         feeds: Arrays = {IMAGE: pixels}
         if self.takes_target:
             feeds[TARGET] = np.full(len(pixels), PREDICTED if index is None else index, np.int64)
@@ -181,6 +200,26 @@ class Explainer:
                 "export it again with: whymask export RUN -o FILE.onnx --target"
             )
         return class_index(self.card, target)
+
+
+def _load_engine(path: Path, cuda_graph: bool, zero_copy: bool | None, contexts: int) -> Explainer:
+    from whymask.runtime.engine_card import CLASSIFIER
+    from whymask.runtime.trt import TrtBackend
+
+    backend = TrtBackend(path, cuda_graph=cuda_graph, zero_copy=zero_copy, contexts=contexts)
+    try:
+        if backend.engine_card.role == CLASSIFIER:
+            raise ArtefactError(f"{path}: the engine of the classifier alone; load that of the fused graph")
+        return Explainer(backend, str(path))
+    except BaseException:
+        backend.close()
+        raise
+
+
+def _refuse_options(path: Path, kind: str, **options: object) -> None:
+    for name, value in options.items():
+        if value is not None:
+            raise InputError(f"{name}: {value!r} was asked for, and {path} is {kind}; leave {name} out")
 
 
 def class_index(card: Card, target: int | str) -> int:

@@ -10,7 +10,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from whymask.runtime.backends import Arrays, TensorInfo
-from whymask.runtime.card import METADATA_KEY, Card
+from whymask.runtime.card import IMAGE, METADATA_KEY, Card
 from whymask.runtime.cuda import cuda_driver
 from whymask.runtime.errors import ArtefactError, BackendError, InputError, MissingExtra
 
@@ -76,6 +76,12 @@ class OrtBackend:
     def outputs(self) -> Mapping[str, TensorInfo]:
         """Outputs by name."""
         return self._outputs
+
+    @property
+    def batch_range(self) -> tuple[int, int | None]:
+        """Smallest and largest batch, in images: the same for a graph of a fixed batch, 1 and None for an open one."""
+        batch = self._inputs[IMAGE].shape[0]
+        return (batch, batch) if isinstance(batch, int) else (1, None)
 
     @property
     def card(self) -> Card:

@@ -21,6 +21,7 @@ class QuadrantBackend:
     def __init__(self, saliency: np.ndarray, batch: int | str = "B", takes_target: bool = False) -> None:
         self.saliency = saliency.astype(np.float32)
         self.fixed_batch = batch if isinstance(batch, int) else None
+        self.batch_range = (batch, batch) if isinstance(batch, int) else (1, None)
         self.seen: list[np.ndarray] = []
         plane = (batch, SIZE, SIZE)
         self.inputs = {"image": TensorInfo("image", "uint8", (*plane, 3))}

@@ -40,10 +40,25 @@ def test_a_graph_that_breaks_the_contract_is_refused_with_its_name(
         load(graph(**options))
 
 
-@pytest.mark.parametrize("suffix", [".plan", ".engine"])
-def test_engines_come_later(tmp_path: Path, suffix: str):
-    with pytest.raises(BackendError, match="runs ONNX graphs only; TensorRT engines come in the next release"):
+@pytest.mark.parametrize("suffix", [".plan", ".engine", ".trt"])
+def test_an_engine_is_known_by_its_suffix(tmp_path: Path, suffix: str):
+    with pytest.raises(ArtefactError, match=rf"model\{suffix}: no such file, expected an engine made by whymask build"):
         load(tmp_path / f"model{suffix}")
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("a.plan", {"provider": "cpu"}, r"provider: 'cpu' was asked for, and .*a\.plan is an engine.*leave provider out"),
+        ("a.plan", {"threads": 2}, "threads: 2 was asked for"),
+        ("a.onnx", {"cuda_graph": True}, r"cuda_graph: True was asked for, and .*a\.onnx is no engine.*whymask build"),
+        ("a.onnx", {"zero_copy": False}, "zero_copy: False was asked for"),
+        ("a.onnx", {"contexts": 2}, "contexts: 2 was asked for"),
+    ],
+)
+def test_options_of_the_other_kind_of_file_are_refused(tmp_path: Path, name: str, options: dict, message: str):
+    with pytest.raises(InputError, match=message):
+        load(tmp_path / name, **options)
 
 
 def test_a_run_directory_is_not_a_graph(tmp_path: Path):

@@ -37,6 +37,14 @@ def test_the_provider_is_stated(fused: Path):
         assert backend.outputs["saliency"].dtype == "float32"
 
 
+@pytest.mark.parametrize(("batch", "expected"), [("B", (1, None)), (4, (4, 4))], ids=["open", "fixed"])
+def test_the_batches_that_a_graph_takes_are_stated(
+    graph: Callable[..., Path], batch: int | str, expected: tuple[int, int | None]
+):
+    with ort.OrtBackend(graph(batch=batch)) as backend:
+        assert backend.batch_range == expected
+
+
 @pytest.mark.parametrize("name", ["cpu", "CPU", CPU])
 def test_a_provider_is_asked_for_by_either_name(fused: Path, name: str):
     assert ort.OrtBackend(fused, name).provider == CPU
