@@ -8,7 +8,7 @@ Letters: N images, B batch, H W input size, C classes.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import cast
 
 import numpy as np
@@ -18,14 +18,13 @@ from numpy.typing import NDArray
 
 from whymask.export.fuse import FusedGraph, pixels_from
 from whymask.runtime.backends import Arrays
-from whymask.runtime.card import DROPPED_LOGITS, EXPLANATION, IMAGE, KEPT_LOGITS, LOGITS, MASK, TARGET
-from whymask.runtime.parity import Array, Tolerances, compare, logit_scale
+from whymask.runtime.batches import batch_slices, filled_up
+from whymask.runtime.card import IMAGE, LOGITS, TARGET
+from whymask.runtime.explainer import PREDICTED
+from whymask.runtime.parity import Array, Tolerances, compare, logit_scale, own_figures
 
-CERTIFIED = 16
-"""Pictures on which the certificate is compared: it costs two classifier passes each."""
-
-BATCHES = (1, 3, 8)
-"""Batch sizes, in turn: a graph that is right for one size only is found out."""
+TOGETHER = 8
+"""Pictures that the modules see at once."""
 
 
 class OnnxRunner:
@@ -51,33 +50,32 @@ class OnnxRunner:
             pictures: uint8, (N, H, W, 3).
             targets: int64, (N,), for a graph that has the input; −1 everywhere when None.
         """
-        asked = np.full(len(pictures), -1, np.int64) if targets is None else targets
-        batches = [self._run(pictures[part], asked[part]) for part in _parts(len(pictures), self._batch)]
+        asked = np.full(len(pictures), PREDICTED, np.int64) if targets is None else targets
+        parts = batch_slices(len(pictures), self._batch or 1, self._batch)
+        batches = [self._run(pictures[part], asked[part]) for part in parts]
         return {name: np.concatenate([batch[name] for batch in batches]) for name in self._names}
 
     def _run(self, pictures: NDArray[np.uint8], targets: NDArray[np.int64]) -> Arrays:
-        count = len(pictures)
-        if self._batch is not None:  # a fixed batch is filled up with copies of the last picture
-            rows = np.minimum(np.arange(self._batch), count - 1)
-            pictures, targets = pictures[rows], targets[rows]
-        feeds = {IMAGE: pictures} | ({TARGET: targets} if TARGET in self._inputs else {})
+        feeds: Arrays = {IMAGE: pictures, TARGET: targets}
+        feeds = {name: filled_up(feeds[name], self._batch or 1) for name in self._inputs}
         outputs = cast("Sequence[Array]", self._session.run(self._names, feeds))
-        return {name: output[:count] for name, output in zip(self._names, outputs, strict=True)}
-
-
-def _parts(count: int, batch: int | None) -> Iterator[slice]:
-    start, turn = 0, 0
-    while start < count:
-        size = batch or BATCHES[turn % len(BATCHES)]
-        yield slice(start, start + size)
-        start, turn = start + size, turn + 1
+        return {name: output[: len(pictures)] for name, output in zip(self._names, outputs, strict=True)}
 
 
 @torch.no_grad()
-def torch_outputs(graph: FusedGraph, pictures: NDArray[np.uint8]) -> Arrays:
-    """The reference: the modules' own outputs, in the order of the pictures."""
+def torch_outputs(graph: FusedGraph, pictures: NDArray[np.uint8], targets: NDArray[np.int64] | None = None) -> Arrays:
+    """The reference: the modules' own outputs, in the order of the pictures.
+
+    Args:
+        graph: in eval mode.
+        pictures: uint8, (N, H, W, 3).
+        targets: int64, (N,), the classes to explain; −1 everywhere when None.
+    """
     names = graph.config.outputs
-    batches = [graph(torch.from_numpy(pictures[part])) for part in _parts(len(pictures), max(BATCHES))]
+    images = torch.from_numpy(pictures)
+    asked = torch.full((len(pictures),), PREDICTED) if targets is None else torch.from_numpy(targets)
+    parts = batch_slices(len(pictures), TOGETHER, TOGETHER)
+    batches = [graph(images[part], asked[part]) for part in parts]
     return {name: torch.cat([batch[i] for batch in batches]).numpy() for i, name in enumerate(names)}
 
 
@@ -102,26 +100,12 @@ def measure(
     scale = logit_scale(reference)
     figures = compare(reference, actual, allowed)
     figures["classifier_max"] = float(np.abs(actual[LOGITS] - classifier_logits).max()) / scale
-    return figures | _optional_figures(actual, graph, pictures, scale)
-
-
-def _optional_figures(actual: Arrays, graph: FusedGraph, pictures: NDArray[np.uint8], scale: float) -> dict[str, float]:
-    keep = actual[MASK][..., None].astype(bool)
-    fill = np.rint(graph.dropped_rgb.numpy().reshape(3)).astype(np.uint8)
-    kept, dropped = np.where(keep, pictures, fill), np.where(keep, fill, pictures)
-    figures = {}
-    if EXPLANATION in actual:
-        figures["explanation_wrong"] = float((actual[EXPLANATION] != kept).sum())
-    if KEPT_LOGITS in actual:
-        errors = [
-            np.abs(actual[name][:CERTIFIED] - _logits(graph, images[:CERTIFIED])).max() / scale
-            for name, images in ((KEPT_LOGITS, kept), (DROPPED_LOGITS, dropped))
-        ]
-        figures["certificate_max"] = float(max(errors))
-    return figures
+    fill = graph.dropped_rgb.numpy().reshape(3)
+    return figures | own_figures(actual, pictures, fill, lambda images: _logits(graph, images), scale)
 
 
 @torch.no_grad()
 def _logits(graph: FusedGraph, pictures: NDArray[np.uint8]) -> Array:
-    parts = (torch.from_numpy(pictures[part]) for part in _parts(len(pictures), max(BATCHES)))
-    return torch.cat([graph.logits_of(pixels_from(part)) for part in parts]).numpy()
+    images = torch.from_numpy(pictures)
+    parts = batch_slices(len(pictures), TOGETHER, TOGETHER)
+    return torch.cat([graph.logits_of(pixels_from(images[part])) for part in parts]).numpy()

@@ -11,7 +11,7 @@ Letters: N images, H W input size, h w the explainer's resolution, C classes.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -19,10 +19,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from whymask.runtime.backends import Arrays
-from whymask.runtime.card import LOGITS, MASK, SALIENCY
+from whymask.runtime.card import DROPPED_LOGITS, EXPLANATION, KEPT_LOGITS, LOGITS, MASK, SALIENCY
 from whymask.runtime.errors import ParityError
+from whymask.runtime.images import Picture
 
 Array = NDArray[Any]
+
+CERTIFIED = 16
+"""Pictures on which the certificate is compared: it costs two classifier passes each."""
 
 SMALLEST_SCALE = 1e-6
 """Of logits, so that a model whose logits are all zero can be compared too."""
@@ -59,6 +63,12 @@ class Tolerances:
         """For the card."""
         return dataclasses.asdict(self)
 
+    def stricter(self, other: Tolerances) -> Tolerances:
+        """Field by field the bound that is harder to keep."""
+        mine, theirs = self.as_dict(), other.as_dict()
+        harder = {name: max if is_lower_bound(name) else min for name in mine}
+        return Tolerances(**{name: harder[name](bound, theirs[name]) for name, bound in mine.items()})
+
 
 TOLERANCES = {
     "fp32": Tolerances(1.0, 1e-4, 5e-5, 2e-3, 0.9999, 0.999, 1e-4, classifier_max=1e-5),
@@ -67,16 +77,19 @@ TOLERANCES = {
 """By the precision of the graph's body."""
 
 
-def compare(reference: Arrays, actual: Arrays, allowed: Tolerances) -> dict[str, float]:
+def compare(
+    reference: Arrays, actual: Arrays, allowed: Tolerances, targets: NDArray[np.int64] | None = None
+) -> dict[str, float]:
     """The figures of logits, saliency and mask, by the tolerance's name, and a few that are only reported.
 
     Args:
         reference: of the more exact form: `logits`, `saliency`, `mask` as in the card's contract, B = N.
         actual: of the other form; every floating output is searched for values that are not finite.
         allowed: tells which images are near ties.
+        targets: int64, (N,), the classes that both were asked to explain; None, or −1, for the predicted one.
     """
     scale = logit_scale(reference)
-    same = reference[LOGITS].argmax(1) == actual[LOGITS].argmax(1)
+    same = _same_top1(reference, actual)
     near = _margin(reference[LOGITS]) <= allowed.logits_p99 * scale
     error = np.abs(actual[LOGITS] - reference[LOGITS]) / scale
     figures = {
@@ -86,15 +99,63 @@ def compare(reference: Arrays, actual: Arrays, allowed: Tolerances) -> dict[str,
         "logits_p99": float(np.percentile(error, 99)),
         "not_finite": float(sum((~np.isfinite(o)).sum() for o in actual.values() if o.dtype.kind == "f")),
     }
-    return figures | _mask_figures(
-        {name: reference[name][same] for name in (SALIENCY, MASK)},
-        {name: actual[name][same] for name in (SALIENCY, MASK)},
-    )
+    alike = same if targets is None else same | (targets >= 0)
+    return figures | _mask_figures(_rows(reference, alike), _rows(actual, alike))
+
+
+def each_image(reference: Arrays, actual: Arrays) -> list[dict[str, float]]:
+    """The same figures of every image alone, in their order; `same_top1` is 1 or 0.
+
+    Args:
+        reference, actual: as for `compare`. Logit errors are relative to the largest reference logit of all images.
+    """
+    scale = logit_scale(reference)
+    same = _same_top1(reference, actual)
+    errors = np.abs(actual[LOGITS] - reference[LOGITS]).max(axis=1) / scale
+    return [
+        {"same_top1": float(same[i]), "logits_max": float(errors[i])}
+        | _mask_figures(_rows(reference, slice(i, i + 1)), _rows(actual, slice(i, i + 1)))
+        for i in range(len(same))
+    ]
+
+
+def own_figures(
+    actual: Arrays, pictures: Picture, fill: Array, logits_of: Callable[[Picture], Array], scale: float
+) -> dict[str, float]:
+    """Figures of the optional outputs, judged on the form's own masks; none where it has none of these outputs.
+
+    Args:
+        actual: outputs for the pictures.
+        pictures: uint8, (N, H, W, 3).
+        fill: RGB in 0–255 that dropped pixels take; rounded here, as in the graph.
+        logits_of: the classifier: uint8, (n, H, W, 3) → float32, (n, C).
+        scale: what logit errors are relative to.
+    """
+    keep, fill = actual[MASK][..., None].astype(bool), np.rint(fill).astype(np.uint8)
+    kept, dropped = np.where(keep, pictures, fill), np.where(keep, fill, pictures)
+    figures = {}
+    if EXPLANATION in actual:
+        figures["explanation_wrong"] = float((actual[EXPLANATION] != kept).sum())
+    if KEPT_LOGITS in actual:
+        errors = [
+            np.abs(actual[name][:CERTIFIED] - logits_of(images[:CERTIFIED])).max() / scale
+            for name, images in ((KEPT_LOGITS, kept), (DROPPED_LOGITS, dropped))
+        ]
+        figures["certificate_max"] = float(max(errors))
+    return figures
 
 
 def logit_scale(reference: Arrays) -> float:
     """What logit errors are relative to: the largest absolute reference logit."""
     return max(float(np.abs(reference[LOGITS]).max()), SMALLEST_SCALE)
+
+
+def _same_top1(reference: Arrays, actual: Arrays) -> NDArray[np.bool_]:
+    return cast("NDArray[np.bool_]", reference[LOGITS].argmax(1) == actual[LOGITS].argmax(1))
+
+
+def _rows(outputs: Arrays, rows: slice | NDArray[np.bool_]) -> Arrays:
+    return {name: outputs[name][rows] for name in (SALIENCY, MASK)}
 
 
 def _margin(logits: Array) -> Array:
