@@ -22,7 +22,6 @@ from whymask.benchmarks.bench_pair import (
     Runtime,
     agreement,
     check_graphs,
-    classifier_beside,
     open_pair,
     runner,
     timed_runner,
@@ -41,6 +40,7 @@ from whymask.benchmarks.latency import (
 from whymask.benchmarks.latency_pictures import PictureSource, load_pictures, synthetic_pictures
 from whymask.benchmarks.latency_stats import Summary, Times, judge, summarise
 from whymask.benchmarks.machine import Load, LoadMeter, describe_machine
+from whymask.export.config import classifier_path
 from whymask.runtime.backends import Arrays
 from whymask.runtime.card import LOGITS, Card, InputCard
 from whymask.runtime.cuda import cuda_driver
@@ -93,7 +93,7 @@ def run_bench(
         BackendError: the provider, or TensorRT, does not load.
     """
     settings = settings or BenchSettings()
-    alone_file = classifier_beside(file) if classifier is None else classifier
+    alone_file = classifier_path(file) if classifier is None else classifier
     with open_pair(file, alone_file, RunOptions(provider, threads, cuda_graph)) as pair:
         check_graphs(pair, file, alone_file, settings.batch)
         card = pair.fused.card

@@ -94,11 +94,6 @@ class Pair:
     runtime: Runtime
 
 
-def classifier_beside(file: Path) -> Path:
-    """Where `whymask export` and `whymask build --classifier` leave it: `fused.onnx` → `fused.classifier.onnx`."""
-    return file.with_name(f"{file.stem}.classifier{file.suffix}")
-
-
 @contextmanager
 def open_pair(file: Path, alone_file: Path, options: RunOptions) -> Iterator[Pair]:
     """Open both graphs in one runtime, and close them again.

@@ -16,11 +16,11 @@ from onnx_models import write_classifier, write_fused  # noqa: E402
 from typer.testing import CliRunner  # noqa: E402
 
 from whymask.benchmarks.bench import run_bench  # noqa: E402
-from whymask.benchmarks.bench_pair import classifier_beside  # noqa: E402
 from whymask.benchmarks.cli import bench  # noqa: E402
 from whymask.benchmarks.gpu_state import GpuState  # noqa: E402
 from whymask.benchmarks.latency import BenchSettings  # noqa: E402
 from whymask.benchmarks.latency_table import notes, where  # noqa: E402
+from whymask.export.config import classifier_path  # noqa: E402
 from whymask.runtime.cuda import CudaDriver  # noqa: E402
 from whymask.runtime.errors import ArtefactError, InputError  # noqa: E402
 
@@ -91,7 +91,7 @@ def test_a_throttled_gpu_makes_the_figures_invalid(tmp_path: Path, gpu: list[Gpu
 
 def test_without_its_classifier_the_error_names_the_build_that_makes_it(tmp_path: Path):
     engine = write_engine_pair(tmp_path)
-    classifier_beside(engine).unlink()
+    classifier_path(engine).unlink()
     with pytest.raises(ArtefactError, match=r"whymask build FUSED\.onnx -o tiny\.plan --classifier` writes it beside"):
         run_bench(engine, settings=QUICK)
 
