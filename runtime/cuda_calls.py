@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ctypes
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any, NoReturn
 
 from whymask.runtime.cuda_errors import CudaError
@@ -112,10 +112,11 @@ class BindingsCalls(CudaCalls):
         function = getattr(self._runtime, name)
 
         def call(*arguments: Any) -> Any:
-            code, *results = function(*arguments)
-            if code:
-                self._fail(name, code, arguments)
-            return _unpacked(_plain(value) for value in results) if results else None
+            answer = function(*arguments)
+            if answer[0]:
+                self._fail(name, answer[0], arguments)
+            # Unpacking with a star would cost more than all the rest.
+            return _unpacked([_plain(value) for value in answer[1:]]) if len(answer) > 1 else None
 
         return call
 
@@ -167,7 +168,7 @@ class LibraryCalls(CudaCalls):
             if code:
                 self._fail(name, code, arguments)
             # A null handle is None to ctypes.
-            return _unpacked(cell.value or 0 for cell, kind in zip(passed, types, strict=True) if kind in _RESULTS)
+            return _unpacked([cell.value or 0 for cell, kind in zip(passed, types, strict=True) if kind in _RESULTS])
 
         return call_for_results if any(kind in _RESULTS for kind in types) else call
 
@@ -188,6 +189,5 @@ def _plain(value: Any) -> int | float:
     return value if isinstance(value, float) else int(value)
 
 
-def _unpacked(values: Iterable[int | float]) -> Any:
-    several = tuple(values)
-    return several if len(several) > 1 else several[0]
+def _unpacked(values: list[int | float]) -> Any:
+    return tuple(values) if len(values) > 1 else values[0]
