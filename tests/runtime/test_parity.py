@@ -2,10 +2,105 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import pytest
 
-from whymask.runtime.parity import spearman
+from whymask.runtime.backends import Arrays
+from whymask.runtime.errors import ParityError
+from whymask.runtime.parity import TOLERANCES, check, compare, each_image, own_figures, spearman
+
+HALF = TOLERANCES["fp16"]
+COUNT, SIZE = 4, 8
+
+
+def outputs() -> Arrays:
+    """Of a model with three classes, which predicts class 0, 1, 2, 0."""
+    saliency = np.random.default_rng(0).random((COUNT, SIZE, SIZE), dtype=np.float32)
+    logits = np.array([[9, 0, 1], [0, 9, 1], [0, 1, 9], [9, 1, 0]], np.float32)
+    return {"logits": logits, "saliency": saliency, "mask": (saliency >= 0.5).astype(np.uint8)}
+
+
+def test_masks_are_compared_where_both_explain_the_same_class():
+    actual = outputs()
+    actual["logits"][1, :2] = 9, 0
+    actual["mask"][1] ^= 1
+    assert compare(outputs(), actual, HALF)["mask_iou_min"] == 1.0
+
+
+def test_masks_of_a_class_asked_for_are_compared_though_top1_differs():
+    actual, targets = outputs(), np.array([-1, 2, -1, -1])
+    actual["logits"][1, :2] = 9, 0
+    actual["mask"][1] ^= 1
+    figures = compare(outputs(), actual, HALF, targets)
+    assert figures["mask_flips"] == SIZE * SIZE
+    assert figures["top1_agreement_min"] == 0.75
+
+
+def test_figures_of_each_image_point_at_the_one_that_is_wrong():
+    actual = outputs()
+    actual["logits"][2, 2] += 0.9
+    actual["saliency"][2] = 1 - actual["saliency"][2]
+    actual["mask"][2, 0, 0] ^= 1
+    rows = each_image(outputs(), actual)
+    assert [row["logits_max"] for row in rows] == pytest.approx([0, 0, 0.1, 0])
+    assert [row["mask_flips"] for row in rows] == [0, 0, 1, 0]
+    assert [row["saliency_rank_min"] for row in rows] == pytest.approx([1, 1, -1, 1])
+    assert [row["same_top1"] for row in rows] == [1, 1, 1, 1]
+
+
+def test_a_bound_that_fails_is_named_with_subject_and_remedy():
+    actual = outputs()
+    actual["saliency"][0, 0, 0] = np.nan
+    message = r"^a\.plan is wrong: saliency_max is nan, allowed ≤ 0\.1; not_finite is 1, allowed ≤ 0\. Build it again$"
+    with pytest.raises(ParityError, match=message):
+        check(compare(outputs(), actual, HALF), HALF, "a.plan is wrong", "Build it again")
+
+
+def test_the_stricter_of_two_tolerances_is_taken_field_by_field():
+    mixed = TOLERANCES["fp16"].stricter(TOLERANCES["fp32"])
+    assert mixed == TOLERANCES["fp32"].stricter(TOLERANCES["fp16"])
+    assert (mixed.logits_max, mixed.mask_iou_min, mixed.top1_agreement_min) == (1e-4, 0.999, 1.0)
+
+
+def right_options(pictures: Any, fill: Any) -> Arrays:
+    """Outputs with explanation and certificate of a classifier that means each colour."""
+    made = outputs()
+    keep = made["mask"][..., None] == 1
+    kept, dropped = np.where(keep, pictures, fill), np.where(keep, fill, pictures)
+    optional = {"explanation": kept, "kept_logits": colours(kept), "dropped_logits": colours(dropped)}
+    return {**made, **optional}
+
+
+def colours(pictures: Any) -> Any:
+    return pictures.mean(axis=(1, 2)).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "name", "expected"),
+    [
+        (lambda made: None, "certificate_max", 0.0),
+        (lambda made: made["kept_logits"].__iadd__(3), "certificate_max", 0.3),
+        (lambda made: made["dropped_logits"].__iadd__(5), "certificate_max", 0.5),
+        (lambda made: made["explanation"][0, 0].fill(7), "explanation_wrong", SIZE * 3.0),
+    ],
+    ids=["right", "kept", "dropped", "explanation"],
+)
+def test_certificate_and_explanation_are_judged_on_the_forms_own_mask(
+    spoil: Callable[[Arrays], None], name: str, expected: float
+):
+    pictures = np.random.default_rng(1).integers(8, 256, (COUNT, SIZE, SIZE, 3), dtype=np.uint8)
+    made = right_options(pictures, np.array([10, 20, 31], np.uint8))
+    spoil(made)
+    figures = own_figures(made, pictures, np.array([10.4, 19.6, 31.0]), colours, scale=10.0)
+    assert figures[name] == pytest.approx(expected, abs=1e-6)
+
+
+def test_without_optional_outputs_there_are_no_figures_of_them():
+    pictures = np.zeros((COUNT, SIZE, SIZE, 3), np.uint8)
+    assert own_figures(outputs(), pictures, np.zeros(3), colours, scale=1.0) == {}
 
 
 @pytest.mark.parametrize(
