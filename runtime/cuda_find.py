@@ -66,8 +66,8 @@ def find_calls(is_tried: bool = True) -> CudaCalls:
         reasons = "; ".join(dict.fromkeys([*refused, *remedies]))
         raise BackendError(f"CUDA's runtime API does not work here: {reasons}")
     raise BackendError(
-        "CUDA's runtime API cannot be called: neither the package cuda-bindings nor a libcudart is on this machine. "
-        f"Run: {INSTALL}"
+        "CUDA's runtime API cannot be called: neither the package cuda-bindings nor a libcudart is on this machine; "
+        f"run: {INSTALL}"
     )
 
 

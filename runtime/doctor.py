@@ -12,7 +12,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from whymask.runtime.cuda import CudaDriver, cuda_driver
+from whymask.runtime.cuda import CudaDriver, Device, cuda_driver
+from whymask.runtime.cuda_find import find_calls
 from whymask.runtime.errors import BackendError, MissingExtra
 from whymask.runtime.onnx_wire import identity_model
 from whymask.runtime.ort import CPU, import_onnxruntime
@@ -26,7 +27,7 @@ TEGRA_RELEASE = Path("/etc/nv_tegra_release")
 REMOTE_PROVIDERS = ("AzureExecutionProvider",)
 """Providers that run no graph on this machine."""
 ONNX_RUNTIMES = ("onnxruntime", "onnxruntime-gpu")
-GPU_EXTRAS = ("ort-gpu", "tensorrt", "tensorrt-rtx")
+GPU_EXTRAS = ("cuda", "ort-gpu", "tensorrt", "tensorrt-rtx")
 COLLECTIONS = ("all", "dev")
 """Extras that only gather others."""
 IMPORT_SECONDS = 60
@@ -58,6 +59,7 @@ def examine() -> list[Finding]:
         _package("numpy", "pip install numpy"),
         _jetpack(),
         _driver(driver),
+        _cuda_calls(driver),
         *_onnxruntime(driver),
         _tensorrt("tensorrt", "tensorrt"),
         _tensorrt("tensorrt_rtx", "tensorrt-rtx"),
@@ -95,7 +97,23 @@ def _jetpack() -> Finding:
 def _driver(driver: CudaDriver) -> Finding:
     if not driver.devices:
         return Finding("CUDA", ABSENT, driver.problem)
-    return Finding("CUDA", OK, f"driver for CUDA {driver.version}: {', '.join(map(str, driver.devices))}")
+    devices = "; ".join(_device(device) for device in driver.devices)
+    return Finding("CUDA", OK, f"driver for CUDA {driver.version}: {devices}")
+
+
+def _device(device: Device) -> str:
+    return f"{device}, {'memory shared with the CPU' if device.integrated else 'memory of its own'}"
+
+
+def _cuda_calls(driver: CudaDriver) -> Finding:
+    """How an engine would call CUDA; without a device only whether there is a way."""
+    name = "CUDA calls"
+    try:
+        calls = find_calls(is_tried=bool(driver.devices))
+    except BackendError as error:
+        detail, _, remedy = str(error).partition("; run: ")
+        return Finding(name, PROBLEM if driver.devices else ABSENT, detail, remedy)
+    return Finding(name, OK, f"through {calls.source}{'' if driver.devices else ', not tried without a device'}")
 
 
 def _onnxruntime(driver: CudaDriver) -> Iterator[Finding]:

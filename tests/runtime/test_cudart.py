@@ -239,7 +239,7 @@ def test_when_no_way_works_every_reason_is_said(machine: Callable[..., None]):
 def test_without_any_way_the_line_to_install_one(machine: Callable[..., None]):
     machine()
     with pytest.raises(
-        BackendError, match=r'neither .*cuda-bindings nor a libcudart.*Run: pip install "whymask\[cuda\]"'
+        BackendError, match=r'neither .*cuda-bindings nor a libcudart.*run: pip install "whymask\[cuda\]"'
     ):
         open_cuda()
 

@@ -4,6 +4,7 @@ import importlib.metadata
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import onnxruntime
 import pytest
@@ -27,6 +28,7 @@ DECLARED = [
 def findings(monkeypatch: pytest.MonkeyPatch) -> Callable[[], dict[str, Finding]]:
     """The report by name, on a machine without GPU, without importing what is slow."""
     monkeypatch.setattr(doctor, "cuda_driver", lambda: NO_GPU)
+    monkeypatch.setattr(doctor, "find_calls", lambda is_tried: SimpleNamespace(source="cuda-bindings 13.5.0"))
     monkeypatch.setattr(doctor, "_tensorrt", lambda module, extra: Finding(module, "absent", "not looked for"))
     return lambda: {finding.name: finding for finding in examine()}
 
@@ -50,6 +52,30 @@ def test_a_provider_that_silently_becomes_another_is_a_problem(monkeypatch: pyte
     )
     found = doctor._provider("CUDAExecutionProvider", GPU)
     assert (found.state, found.detail) == ("problem", "listed, does not load: onnxruntime took CPUExecutionProvider")
+
+
+def test_each_gpu_is_named_with_its_memory(findings: Callable[[], dict[str, Finding]], monkeypatch: pytest.MonkeyPatch):
+    driver = CudaDriver("12.6", (Device(0, "Orin", "8.7", integrated=True), Device(1, "NVIDIA L4", "8.9")))
+    monkeypatch.setattr(doctor, "cuda_driver", lambda: driver)
+    assert findings()["CUDA"].detail == (
+        "driver for CUDA 12.6: Orin (8.7), memory shared with the CPU; NVIDIA L4 (8.9), memory of its own"
+    )
+    assert findings()["CUDA calls"] == Finding("CUDA calls", "ok", "through cuda-bindings 13.5.0")
+
+
+def test_without_a_device_the_way_of_calling_cuda_is_named_and_not_tried(findings: Callable[[], dict[str, Finding]]):
+    assert findings()["CUDA calls"].detail == "through cuda-bindings 13.5.0, not tried without a device"
+    assert findings()["CUDA"] == Finding("CUDA", "absent", "no NVIDIA driver")
+
+
+@pytest.mark.parametrize(("driver", "state"), [(GPU, "problem"), (NO_GPU, "absent")], ids=["with a GPU", "without"])
+def test_without_a_way_of_calling_cuda_the_line_to_install_one(
+    monkeypatch: pytest.MonkeyPatch, driver: CudaDriver, state: str
+):
+    monkeypatch.setattr("whymask.runtime.cuda_find._openers", lambda: iter(()))
+    found = doctor._cuda_calls(driver)
+    assert (found.state, found.remedy) == (state, 'pip install "whymask[cuda]"')
+    assert found.detail.endswith("neither the package cuda-bindings nor a libcudart is on this machine")
 
 
 def test_two_onnxruntimes_are_a_problem(findings: Callable[[], dict[str, Finding]], monkeypatch: pytest.MonkeyPatch):
@@ -152,3 +178,18 @@ class FakeDriver:
 def test_the_driver_is_asked_without_a_context(monkeypatch: pytest.MonkeyPatch, status: int, driver: CudaDriver):
     monkeypatch.setattr("ctypes.CDLL", lambda name: FakeDriver(status))
     assert cuda_driver() == driver
+
+
+def test_a_driver_that_refuses_a_question_is_no_device_of_zeros(monkeypatch: pytest.MonkeyPatch):
+    library = FakeDriver(0)
+    library.cuDeviceGetAttribute = lambda *arguments: 999  # type: ignore[attr-defined]
+    monkeypatch.setattr("ctypes.CDLL", lambda name: library)
+    problem = "the driver does not start: cuDeviceGetAttribute returned error 999"
+    assert cuda_driver() == CudaDriver("12.6", problem=problem)
+
+
+def test_a_driver_without_devices_says_so(monkeypatch: pytest.MonkeyPatch):
+    library = FakeDriver(0)
+    library.cuDeviceGetCount = lambda *arguments: 0  # type: ignore[attr-defined]
+    monkeypatch.setattr("ctypes.CDLL", lambda name: library)
+    assert cuda_driver() == CudaDriver("12.6", problem="the driver works and lists no device")
