@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+from colour_engine import ColourEngine
 from colour_graph import write_graph
 
 from whymask.runtime.explainer import Explainer, load
@@ -39,3 +41,15 @@ def red_square() -> Picture:
     picture[8:24, 0:16, 0] = 255
     picture[24:32, 24:32, 2] = 200
     return picture
+
+
+@pytest.fixture
+def engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., ColourEngine]]:
+    """Makes an engine of that graph, to be run by stand-ins; keywords as in `ColourEngine`."""
+
+    def make(**options: object) -> ColourEngine:
+        made = ColourEngine(tmp_path, **options)
+        monkeypatch.setitem(sys.modules, made.module.__name__, made.module)
+        return made
+
+    yield make

@@ -49,7 +49,11 @@ def test_an_engine_is_known_by_its_suffix(tmp_path: Path, suffix: str):
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("a.plan", {"provider": "cpu"}, r"provider: 'cpu' was asked for, and .*a\.plan is an engine.*leave provider out"),
+        (
+            "a.plan",
+            {"provider": "cpu"},
+            r"provider: 'cpu' was asked for, and .*a\.plan is an engine.*leave provider out",
+        ),
         ("a.plan", {"threads": 2}, "threads: 2 was asked for"),
         ("a.onnx", {"cuda_graph": True}, r"cuda_graph: True was asked for, and .*a\.onnx is no engine.*whymask build"),
         ("a.onnx", {"zero_copy": False}, "zero_copy: False was asked for"),
