@@ -6,8 +6,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from whymask.export.config import ExportConfig
-    from whymask.export.onnx_from_run import classifier_onnx, classifier_path, export_run
+    from whymask.export.config import ExportConfig, classifier_path
+    from whymask.export.onnx_from_run import classifier_onnx, export_run
     from whymask.export.rtx import build_with_rtx
 
 __all__ = ["ExportConfig", "build_with_rtx", "classifier_onnx", "classifier_path", "export_run"]
@@ -16,7 +16,7 @@ _HOMES = {
     "ExportConfig": "config",
     "build_with_rtx": "rtx",
     "classifier_onnx": "onnx_from_run",
-    "classifier_path": "onnx_from_run",
+    "classifier_path": "config",
     "export_run": "onnx_from_run",
 }
 

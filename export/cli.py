@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from whymask.export.config import ExportConfig
+from whymask.export.config import ExportConfig, classifier_path
 from whymask.runtime.card import EXPLANATION, Card
 from whymask.runtime.errors import InputError, MissingExtra
 from whymask.runtime.progress import track
@@ -133,7 +133,6 @@ def summary(out: Path, card: Card) -> list[str]:
         out: the fused graph's file.
         card: as the file holds it.
     """
-    from whymask.export.onnx_from_run import classifier_path
     from whymask.export.rtx import NOT_RUN, PACKAGE
     from whymask.runtime.describe import cost_in_words
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from whymask.runtime.card import DROPPED_LOGITS, EXPLANATION, KEPT_LOGITS, LOGITS, MASK, SALIENCY
 from whymask.runtime.errors import InputError
@@ -54,3 +55,8 @@ class ExportConfig:
             (KEPT_LOGITS, DROPPED_LOGITS) if self.certify else ()
         )
         return (LOGITS, SALIENCY, MASK, *optional)
+
+
+def classifier_path(fused: Path) -> Path:
+    """Where the classifier alone lies: beside `fused.onnx` as `fused.classifier.onnx`, and so for an engine."""
+    return fused.with_name(f"{fused.stem}.classifier{fused.suffix}")

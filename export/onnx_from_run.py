@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from whymask.export import parity, rtx
-from whymask.export.config import ExportConfig
+from whymask.export.config import ExportConfig, classifier_path
 from whymask.export.cost import cost_of
 from whymask.export.fuse import ClassifierGraph, FusedGraph
 from whymask.export.half import check_precision, half_copies
@@ -126,11 +126,6 @@ def classifier_onnx(
     with atomic_path(classifier_path(out)) as temporary:
         temporary.write_bytes(model.SerializeToString())
     return classifier_path(out)
-
-
-def classifier_path(out: Path) -> Path:
-    """Where the classifier alone lies: `fused.onnx` → `fused.classifier.onnx`."""
-    return out.with_name(f"{out.stem}.classifier.onnx")
 
 
 def _check_request(out: Path, require_rtx: bool) -> None:

@@ -51,7 +51,7 @@ def build_app() -> typer.Typer:
     )
     app.callback()(_root_command())
     found = {entry.name: entry for entry in importlib.metadata.entry_points(group=COMMAND_GROUP)}
-    for name in ("demo", "train", "export"):
+    for name in ("demo", "train", "export", "build"):
         _add(app, found.pop(name, None))
     for function in (commands.explain, commands.inspect, commands.doctor):
         app.command(function.__name__, help=help_text(function))(guarded(function))

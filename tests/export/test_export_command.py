@@ -14,7 +14,7 @@ from tiny_run import Exported
 from typer.testing import CliRunner, Result
 
 from whymask.export import cli, onnx_from_run
-from whymask.export.onnx_from_run import classifier_path
+from whymask.export.config import classifier_path
 from whymask.runtime.cli import guarded, help_text
 from whymask.runtime.errors import ParityError
 from whymask.train import run as train_run

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from onnx import TensorProto
 from tiny_run import CLASSES, SIZE, Exported, map_side
 
+from whymask.export.config import classifier_path
 from whymask.export.half import check_precision, tensor_types
-from whymask.export.onnx_from_run import STAGES, classifier_path
+from whymask.export.onnx_from_run import STAGES
 from whymask.export.parity import OnnxRunner
 from whymask.runtime import load
 from whymask.runtime.card import METADATA_KEY, Card

@@ -13,14 +13,14 @@ import onnx
 import pytest
 import torch
 from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper
-from tiny_run import CLASSES, SIZE, Exported
+from onnx import TensorProto, helper
+from tiny_run import CLASSES, SIZE, Exported, weakened
 from torch import nn
 
 from whymask.export import onnx_from_run, parity, rtx
-from whymask.export.config import ExportConfig
+from whymask.export.config import ExportConfig, classifier_path
 from whymask.export.fuse import ClassifierGraph, FusedGraph
-from whymask.export.onnx_from_run import classifier_onnx, classifier_path, export_run
+from whymask.export.onnx_from_run import classifier_onnx, export_run
 from whymask.runtime.card import LOGITS, MASK, SALIENCY
 from whymask.runtime.errors import ArtefactError, InputError, MissingExtra, ParityError
 from whymask.runtime.parity import TOLERANCES, check
@@ -29,17 +29,6 @@ from whymask.train.run import Run
 
 Export = Callable[[str, str], Exported]
 ALL = {"with_explanation": True, "certify": True, "target": True, "max_batch": 4}
-
-
-def weakened(model: onnx.ModelProto, part: str) -> onnx.ModelProto:
-    """A copy whose last convolution or matrix of a part is 5 % too large."""
-    copy = onnx.ModelProto()
-    copy.CopyFrom(model)
-    readers = [n for n in copy.graph.node if n.name.startswith(part) and n.op_type in ("Conv", "Gemm")]
-    weight = next(i for i in copy.graph.initializer if i.name == readers[-1].input[1])
-    changed = numpy_helper.to_array(weight) * np.float32(1.05)
-    weight.CopyFrom(numpy_helper.from_array(changed, weight.name))
-    return copy
 
 
 @pytest.fixture

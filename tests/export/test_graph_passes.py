@@ -17,11 +17,10 @@ from PIL import Image
 from tiny_run import SIZE, Exported
 from torch import nn
 
-from whymask.export.config import ExportConfig
+from whymask.export.config import ExportConfig, classifier_path
 from whymask.export.cost import cost_of, multiply_adds
 from whymask.export.fold import fold_batch_norm
 from whymask.export.fuse import FusedGraph
-from whymask.export.onnx_from_run import classifier_path
 from whymask.export.opset import lower_to_17
 from whymask.export.samples import real_pictures, synthetic_pictures
 from whymask.runtime.card import InputCard
