@@ -78,10 +78,12 @@ def explain(
 
 
 def inspect(
-    path: Annotated[Path, typer.Argument(metavar="FILE|RUN_DIR", help="Fused graph, or directory of a run.")],
+    path: Annotated[Path, typer.Argument(metavar="FILE|RUN_DIR", help="Fused graph, engine, or directory of a run.")],
     as_json: AsJson = False,
 ) -> None:
     """Show a graph's card, tensors, operators, size, cost in multiply-adds and its guarantee in words.
+
+    Of an engine it shows what it was built for, and whether the file is whole; neither TensorRT nor a GPU is needed.
 
     Example:
         whymask inspect fused.onnx

@@ -1,4 +1,4 @@
-"""What a fused graph or a run directory is: card, tensors, size, operators, cost, and its guarantee in words."""
+"""What a fused graph, an engine or a run directory is: card, tensors, size, cost, and its guarantee in words."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ from typing import Any
 
 from whymask.runtime.backends import TensorInfo
 from whymask.runtime.card import Card
+from whymask.runtime.describe_engine import engine_record, engine_rows
+from whymask.runtime.engine_card import EngineCard, read_sidecar, sidecar_path
 from whymask.runtime.errors import ArtefactError
-from whymask.runtime.explainer import load
+from whymask.runtime.explainer import ENGINE_SUFFIXES, load
 from whymask.runtime.files import sha256_of
 from whymask.runtime.onnx_wire import operators
 
@@ -27,9 +29,10 @@ class Description:
         path: the file or the run directory.
         card: its card.
         files: size in bytes of every file, by name.
-        sha256: digest of the graph's file; empty for a run directory.
-        inputs, outputs: the graph's tensors.
-        operators: how often each operator occurs.
+        sha256: digest of the graph's or the engine's file; empty for a run directory.
+        inputs, outputs: the graph's tensors; empty for an engine.
+        operators: how often each operator occurs; empty for an engine.
+        engine: an engine's sidecar; None for anything else.
     """
 
     path: Path
@@ -39,6 +42,7 @@ class Description:
     inputs: tuple[TensorInfo, ...] = ()
     outputs: tuple[TensorInfo, ...] = ()
     operators: dict[str, int] = field(default_factory=dict)
+    engine: EngineCard | None = None
 
     def to_record(self) -> dict[str, Any]:
         """The description as plain values for JSON."""
@@ -49,6 +53,7 @@ class Description:
             "inputs": [dataclasses.asdict(tensor) for tensor in self.inputs],
             "outputs": [dataclasses.asdict(tensor) for tensor in self.outputs],
             "operators": self.operators,
+            "engine": engine_record(self.engine, self.sha256) if self.engine else None,
             "cost": self.card.cost,
             "guarantee": guarantee_in_words(self.card),
             "card": json.loads(self.card.to_json()),
@@ -56,17 +61,19 @@ class Description:
 
 
 def describe(path: Path) -> Description:
-    """Describe a fused graph or a run directory.
+    """Describe a fused graph, an engine or a run directory.
 
     Args:
-        path: an ONNX file, or a folder with a `card.json`.
+        path: an ONNX file, an engine with its sidecar, or a folder with a `card.json`.
 
     Raises:
-        ArtefactError: neither of these, or a broken card or graph.
+        ArtefactError: none of these, or a broken card, sidecar or graph.
         MissingExtra: a graph was given and onnxruntime is not installed.
     """
     if path.is_dir():
         return _describe_run(path)
+    if path.suffix in ENGINE_SUFFIXES:
+        return _describe_engine(path)
     with load(path, provider="cpu") as explainer:
         return Description(
             path,
@@ -124,7 +131,7 @@ def lines(description: Description) -> list[str]:
     """The description as lines for a terminal.
 
     Args:
-        description: of a graph or a run.
+        description: of a graph, an engine or a run.
     """
     card = description.card
     size = f"{card.input.height} × {card.input.width} pixels, resize rule {card.input.resize}"
@@ -134,6 +141,7 @@ def lines(description: Description) -> list[str]:
         ("path", str(description.path)),
         *(("file", f"{name}, {quantity(size_bytes, 'B')}") for name, size_bytes in description.files.items()),
         ("sha256", description.sha256),
+        *(engine_rows(description.engine, description.sha256) if description.engine else ()),
         *(("input", str(tensor)) for tensor in description.inputs),
         *(("output", str(tensor)) for tensor in description.outputs),
         ("operators", ", ".join(f"{count} {name}" for name, count in description.operators.items())),
@@ -144,7 +152,7 @@ def lines(description: Description) -> list[str]:
         ("taps", ", ".join(card.explainer.taps)),
         ("picture", f"{size}{crop}"),
         ("fill", f"RGB {', '.join(f'{value:g}' for value in card.fill)} of 255"),
-        ("precision", card.precision),
+        ("precision", card.precision if description.engine is None else ""),
         ("cost", f"{cost_in_words(card)}{nodes}"),
         ("guarantee", guarantee_in_words(card)),
         *(("metric", f"{name} = {value:g}") for name, value in card.metrics.items()),
@@ -178,6 +186,14 @@ def _describe_run(path: Path) -> Description:
         raise ArtefactError(f"{file}: {error}") from error
     files = sorted(entry for entry in path.iterdir() if entry.is_file())
     return Description(path, card, {entry.name: entry.stat().st_size for entry in files})
+
+
+def _describe_engine(path: Path) -> Description:
+    if not path.is_file():
+        raise ArtefactError(f"{path}: no such file, expected an engine made by whymask build FUSED.onnx -o {path.name}")
+    engine = read_sidecar(path)
+    files = {file.name: file.stat().st_size for file in (path, sidecar_path(path))}
+    return Description(path, engine.card, files, sha256_of(path), engine=engine)
 
 
 def _classes(card: Card) -> str:

@@ -3,13 +3,16 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import sys
 from pathlib import Path
 
 import pytest
 from colour_graph import Options, card_of
+from engine_files import written_engine
 
 from whymask.runtime.card import GuaranteeCard
 from whymask.runtime.describe import cost_in_words, describe, guarantee_in_words, lines, quantity
+from whymask.runtime.engine_card import TENSORRT_RTX, sidecar_path
 from whymask.runtime.errors import ArtefactError
 
 CARD = card_of(Options())
@@ -80,3 +83,75 @@ def test_cost_of_both_parts():
 @pytest.mark.parametrize(("value", "text"), [(12, "12 B"), (46_800_000, "46.8 MB"), (1.82e9, "1.82 GB")])
 def test_quantities_for_people(value: float, text: str):
     assert quantity(value, "B") == text
+
+
+def engine_text(engine: Path) -> str:
+    return "\n".join(lines(describe(engine)))
+
+
+def test_an_engine_is_described_from_its_sidecar_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    for module in ("tensorrt", "tensorrt_rtx", "cuda", "onnxruntime"):
+        monkeypatch.setitem(sys.modules, module, None)
+    text = engine_text(written_engine(tmp_path / "fused.plan"))
+    for part in (
+        "fused.plan, 100 B",
+        "fused.plan.json, ",
+        "check      the file is the one that its sidecar describes",
+        "engine     classifier and explainer, fused; built for TensorRT 10.3.0 on Orin (8.7)",
+        "runs on    TensorRT 10.3.0 alone; Orin (8.7) alone",
+        "precision  fp16 (layers: 41 fp16, 9 fp32, 3 other; its graph: fp32)",
+        "batch      1 to 8 pictures, fastest at 1",
+        "build      whymask build fused.onnx -o fused.plan --precision fp16",
+        "built      2026-11-21T08:00:00Z in 62 s: CUDA 12.6, driver for 12.6",
+        "classifier tests:colours",
+        "guarantee  No promise",
+    ):
+        assert part in text
+    assert text.count("precision") == 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "part"),
+    [
+        ({"role": "classifier"}, "engine     classifier alone; built for"),
+        (
+            {"version_compatible": True, "hardware_compatible": True},
+            "10.3.0 or newer; every GPU of compute capability 8.0",
+        ),
+        (
+            {"builder": TENSORRT_RTX, "builder_version": "1.7.1", "device": "", "compute_capability": "8.6, 8.9"},
+            "runs on    TensorRT-RTX 1.7.1 alone; GPUs of compute capability 8.6, 8.9",
+        ),
+        ({"cuda": "", "driver": "", "flags": {}}, "in 62 s\n"),
+        ({"flags": {"dla_core": 0, "workspace_mib": None}}, "driver for 12.6, dla_core 0\n"),
+        ({"layers": {}}, "fp16 (layers not counted; its graph: fp32)"),
+    ],
+)
+def test_what_an_engine_was_built_for_is_said(tmp_path: Path, changes: dict[str, object], part: str):
+    assert part in engine_text(written_engine(tmp_path / "fused.engine", **changes))
+
+
+def test_a_file_that_is_not_its_sidecars_is_described_and_said_so(tmp_path: Path):
+    engine = written_engine(tmp_path / "fused.trt")
+    engine.write_bytes(b"other")
+    assert "check      NOT the file that its sidecar describes, whose sha256 is" in engine_text(engine)
+    record = describe(engine).to_record()
+    assert record["engine"]["is_intact"] is False
+    assert record["sha256"] == hashlib.sha256(b"other").hexdigest()
+
+
+def test_an_engines_record_is_its_sidecar(tmp_path: Path, fused: Path):
+    engine = written_engine(tmp_path / "fused.plan")
+    record = json.loads(json.dumps(describe(engine).to_record()))
+    sidecar = json.loads(sidecar_path(engine).read_text("utf-8"))
+    assert record["card"] == sidecar.pop("card")
+    assert record["engine"] == {**sidecar, "is_intact": True}
+    assert describe(fused).to_record()["engine"] is None
+
+
+def test_an_engine_without_file_or_sidecar_is_refused(tmp_path: Path):
+    with pytest.raises(ArtefactError, match=r"fused\.plan: no such file, expected an engine made by whymask build"):
+        describe(tmp_path / "fused.plan")
+    (tmp_path / "fused.plan").touch()
+    with pytest.raises(ArtefactError, match=r"its sidecar fused\.plan\.json cannot be read"):
+        describe(tmp_path / "fused.plan")
