@@ -9,7 +9,8 @@ from whymask.runtime.errors import InputError
 from whymask.train.cam import class_activation_map
 from whymask.train.classifier import FrozenClassifier
 from whymask.train.config import ExplainerConfig
-from whymask.train.explainers import build_explainer, confidence
+from whymask.train.explainers import CENTRE_GAIN, build_explainer, centre_prior, confidence, resize_to
+from whymask.train.masks import standardise
 
 
 @pytest.mark.parametrize("kind", ["tapped", "autoencoder"])
@@ -25,18 +26,28 @@ def test_an_explainer_gives_one_map_an_image_for_the_asked_class(classifier: Fro
     assert not torch.allclose(first, second)
 
 
-def test_an_untrained_tapped_explainer_ranks_with_the_class_evidence(classifier: FrozenClassifier) -> None:
+def test_an_untrained_tapped_explainer_ranks_with_the_class_evidence_and_the_centre(
+    classifier: FrozenClassifier,
+) -> None:
     torch.manual_seed(0)
     explainer = build_explainer(ExplainerConfig("tapped", channels=8), classifier).eval()
     torch.nn.init.zeros_(explainer.out.weight)  # type: ignore[union-attr, arg-type]
     x, target = torch.randn(3, 3, 32, 32), torch.tensor([0, 1, 2])
     logits, features = classifier.with_taps(x)
-    saliency = explainer(features, x, logits, target)
-    cam = torch.nn.functional.interpolate(
-        class_activation_map(classifier, x, target)[:, None], size=saliency.shape[-2:], mode="bilinear"
-    )[:, 0]
-    for ours, theirs in zip(saliency, cam, strict=True):
+    saliency = explainer(features, x, logits, target)[:, None]
+    cam = resize_to(standardise(class_activation_map(classifier, x, target)[:, None]), saliency)
+    expected = standardise(cam + CENTRE_GAIN * centre_prior(saliency))
+    for ours, theirs in zip(saliency, expected, strict=True):
         assert torch.corrcoef(torch.stack([ours.flatten(), theirs.flatten()]))[0, 1] > 0.999
+
+
+def test_the_centre_prior_is_highest_in_the_middle_and_the_same_at_every_corner() -> None:
+    prior = centre_prior(torch.zeros(2, 1, 5, 7))
+    assert prior.shape == (1, 1, 5, 7)
+    assert prior.argmax() == 2 * 7 + 3
+    corners = prior[0, 0, [0, 0, -1, -1], [0, -1, 0, -1]]
+    assert torch.allclose(corners, prior.min().expand(4))
+    assert prior.mean().abs() < 1e-6
 
 
 @pytest.mark.parametrize(
