@@ -36,7 +36,7 @@ def engine_rows(engine: EngineCard, sha256: str) -> list[tuple[str, str]]:
         ("engine", f"{_ROLES.get(engine.role, 'classifier alone')}; built for {engine.built_for()}"),
         ("runs on", _runs_on(engine)),
         ("precision", f"{engine.precision} ({_layers(engine)}; its graph: {engine.card.precision})"),
-        ("batch", f"{engine.min_batch} to {engine.max_batch} pictures, fastest at {engine.opt_batch}"),
+        ("batch", f"{engine.min_batch} to {engine.max_batch} pictures, tuned for {engine.opt_batch}"),
         ("graph", f"sha256 {engine.onnx_sha256}"),
         ("build", engine.build_command),
         ("built", _built(engine)),

@@ -100,7 +100,7 @@ def test_an_engine_is_described_from_its_sidecar_alone(tmp_path: Path, monkeypat
         "engine     classifier and explainer, fused; built for TensorRT 10.3.0 on Orin (8.7)",
         "runs on    TensorRT 10.3.0 alone; Orin (8.7) alone",
         "precision  fp16 (layers: 41 fp16, 9 fp32, 3 other; its graph: fp32)",
-        "batch      1 to 8 pictures, fastest at 1",
+        "batch      1 to 8 pictures, tuned for 1",
         "build      whymask build fused.onnx -o fused.plan --precision fp16",
         "built      2026-11-21T08:00:00Z in 62 s: CUDA 12.6, driver for 12.6",
         "classifier tests:colours",
