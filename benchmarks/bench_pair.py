@@ -37,8 +37,9 @@ SLEEPING = "threads sleep between calls (no spin-wait), so that neither graph's 
 ON_THE_GPU = "the calling thread waits for the GPU, spinning or asleep as the driver chooses"
 INSIDE = "H2D and D2H are inside every call: inputs and outputs are in host memory"
 ZERO_COPY = "no H2D and D2H: the GPU reads inputs and writes outputs in host memory (zero copy)"
-BUILT_ALIKE = ("builder", "builder_version", "precision", "min_batch", "opt_batch", "max_batch", "flags")
-"""What two engines must share for their ratio to be the cost of the explanation."""
+BUILT_ALIKE = ("builder", "builder_version", "precision", "min_batch", "opt_batch", "max_batch")
+FLAGS_ALIKE = ("workspace_mib", "optimization_level", "dla_core", "tf32")
+"""What two engines must share for their ratio to be the cost of the explanation: fields and flags of their sidecars."""
 
 
 @dataclass(frozen=True)
@@ -254,8 +255,9 @@ def open_engine(file: Path, cuda_graph: bool) -> TrtBackend:
 
 
 def _check_built_alike(fused: EngineCard, alone: EngineCard, alone_file: Path) -> None:
-    for name in BUILT_ALIKE:
-        here, expected = getattr(alone, name), getattr(fused, name)
+    pairs = {name: (getattr(alone, name), getattr(fused, name)) for name in BUILT_ALIKE}
+    pairs |= {name: (alone.flags.get(name), fused.flags.get(name)) for name in FLAGS_ALIKE}
+    for name, (here, expected) in pairs.items():
         if here != expected:
             raise ArtefactError(
                 f"{alone_file}: built with {name} {here}, and the fused engine with {expected}, so their ratio would "

@@ -43,6 +43,7 @@ def bench(
         bool, typer.Option("--cuda-graph/--no-cuda-graph", help="Capture each engine's call once and replay it.")
     ] = False,
     seconds: Annotated[float, typer.Option(min=0.1, help="Time limit in seconds; a steady ratio ends sooner.")] = 20.0,
+    pairs: Annotated[int, typer.Option(min=1, help="Fewest pairs to time; p99 wants 1000.")] = 100,
     batch: Annotated[int, typer.Option(min=1, help="Pictures a call.")] = 1,
     seed: Annotated[int, typer.Option(help="Of the pictures, the order of timing and the bootstrap.")] = 0,
     output: Annotated[
@@ -62,7 +63,7 @@ def bench(
     from whymask.benchmarks.latency import BenchSettings
     from whymask.runtime.progress import track
 
-    settings = BenchSettings(seconds=seconds, batch=batch, seed=seed)
+    settings = BenchSettings(seconds=seconds, min_pairs=pairs, batch=batch, seed=seed)
     with track(100, f"bench {file.name}, % of {seconds:g} s") as progress:
         done = 0
 
