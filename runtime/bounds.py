@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -71,17 +72,12 @@ def bounds_of(forms: Iterable[Form]) -> Bounds:
     """
     forms = list(forms)
     precision = min((form.precision for form in forms), key=FROM_LOOSEST.index)
-    recorded = {
-        form.name: tolerances_from(form.card.tolerances, f"{form.name}: card.tolerances")
-        for form in forms
-        if form.precision == form.card.precision == precision and form.card.tolerances
-    }
-    if not recorded:
+    recording = [form for form in forms if form.precision == form.card.precision == precision and form.card.tolerances]
+    if not recording:
         return Bounds(precision, TOLERANCES[precision], "of this version of whymask: no card records them")
-    first, *others = recorded.values()
-    for other in others:
-        first = first.stricter(other)
-    return Bounds(precision, first, f"recorded in the card of {' and '.join(recorded)}")
+    recorded = [tolerances_from(form.card.tolerances, f"{form.name}: card.tolerances") for form in recording]
+    names = " and ".join(form.name for form in recording)
+    return Bounds(precision, functools.reduce(Tolerances.stricter, recorded), f"recorded in the card of {names}")
 
 
 def tolerances_from(record: Mapping[str, Any], name: str) -> Tolerances:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import onnx
 import torch
+from onnx import numpy_helper
 from torch import nn
 
 from whymask.runtime.card import Card, ExplainerCard
@@ -65,6 +67,17 @@ def _settle(module: nn.Module) -> None:
             nn.init.uniform_(norm.running_var, 0.5, 2.0)
             nn.init.uniform_(norm.weight, 0.5, 2.0)
             nn.init.normal_(norm.bias, std=0.2)
+
+
+def weakened(model: onnx.ModelProto, part: str, factor: float = 1.05) -> onnx.ModelProto:
+    """A copy whose last convolution or matrix of a part is too large by a factor."""
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    readers = [n for n in copy.graph.node if n.name.startswith(part) and n.op_type in ("Conv", "Gemm")]
+    weight = next(i for i in copy.graph.initializer if i.name == readers[-1].input[1])
+    changed = numpy_helper.to_array(weight) * np.float32(factor)
+    weight.CopyFrom(numpy_helper.from_array(changed, weight.name))
+    return copy
 
 
 def map_side(run: Run) -> int:
