@@ -9,10 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from colour_engine import ColourEngine
 from PIL import Image
 from typer.testing import CliRunner, Result
 
-from whymask.runtime import cli, commands
+from whymask.runtime import cli, commands, trt
 from whymask.runtime.errors import InputError
 from whymask.runtime.images import Picture, rgb_from
 
@@ -60,6 +61,22 @@ def test_explain_prints_only_json(whymask: Callable[..., Result], fused: Path, p
     assert [record["label"] for record in values["explanations"]] == ["blue", "blue"]
 
 
+def test_explain_runs_an_engine(
+    whymask: Callable[..., Result],
+    engine: Callable[..., ColourEngine],
+    photos: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    made = engine(batches=(1, 2))
+    monkeypatch.setattr(trt, "open_cuda", lambda: made.cuda)
+    done = whymask("explain", made.path, photos, "-o", tmp_path / "out", "--cuda-graph", "--json")
+    values = json.loads(done.stdout)
+    assert values["provider"] == "TensorRT 10.3.0 on Orin (8.7), fp16, CUDA graph"
+    assert [record["label"] for record in values["explanations"]] == ["red", "green"]
+    assert made.cuda.left() == []
+
+
 def test_nothing_that_can_be_decoded_is_an_error(
     whymask: Callable[..., Result], fused: Path, photos: Path, tmp_path: Path
 ):
@@ -75,6 +92,7 @@ def test_nothing_that_can_be_decoded_is_an_error(
         (("--target", "rde"), "no class is called 'rde'; the nearest label is 'red'"),
         (("--threshold", "7"), "threshold: got 7.0, expected a number in [0, 1]"),
         (("--provider", "tpu"), "provider 'tpu' was asked for"),
+        (("--cuda-graph",), "is no engine, which alone takes it"),
     ],
 )
 def test_wrong_options_are_one_message(
