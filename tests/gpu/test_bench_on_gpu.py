@@ -8,12 +8,12 @@ from types import ModuleType
 import pytest
 
 pytest.importorskip("torch", reason="needs torch and onnx, to make a graph to build from")
-from tiny_run import make_run  # noqa: E402
+from tiny_run import make_run
 
-from whymask.benchmarks.bench import run_bench  # noqa: E402
-from whymask.benchmarks.gpu_state import read_gpu_state  # noqa: E402
-from whymask.benchmarks.latency import BenchSettings  # noqa: E402
-from whymask.runtime.cuda import CudaDriver  # noqa: E402
+from whymask.benchmarks.bench import run_bench
+from whymask.benchmarks.gpu_state import read_gpu_state
+from whymask.benchmarks.latency import BenchSettings
+from whymask.runtime.cuda import CudaDriver
 
 pytestmark = pytest.mark.gpu
 
