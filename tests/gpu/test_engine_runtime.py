@@ -5,6 +5,7 @@ The graph is that of a tiny classifier with random weights, so what is compared 
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -27,6 +28,7 @@ pytestmark = pytest.mark.gpu
 MAX_BATCH = 8
 LOGITS_ERROR, SALIENCY_ERROR = 0.05, 0.02
 """Largest differences between FP16 on the GPU and on the CPU: relative to the largest logit, and absolute."""
+LIMIT_MS = 0.03
 FLIPPED_PIXELS = 0.02
 """Share of the mask's pixels that may lie so near the threshold that rounding decides."""
 
@@ -113,6 +115,13 @@ def test_a_timed_run_has_parts_that_fit_into_the_whole(plain: TrtBackend, feeds:
     assert 0 < timings.compute_ms < timings.enqueue_to_sync_ms < timings.total_ms
 
 
+def test_python_adds_less_than_thirty_microseconds(plain: TrtBackend, feeds: Callable[..., Arrays]):
+    given = feeds(1)
+    timings = [plain.timed_run(given)[1] for _ in range(300)][100:]
+    added_ms = statistics.median(each.total_ms - each.enqueue_to_sync_ms for each in timings)
+    assert added_ms <= LIMIT_MS, f"{added_ms * 1e3:.1f} µs before the first and after the last call of CUDA"
+
+
 @pytest.mark.parametrize("options", [{}, {"cuda_graph": True}], ids=["plain", "graph"])
 def test_threads_share_an_engine(plain: TrtBackend, engine_file: Path, feeds: Callable[..., Arrays], options: dict):
     given = [feeds(1 + seed % 3, seed) for seed in range(48)]
@@ -146,7 +155,8 @@ def test_a_slice_off_alignment_is_copied_on_the_gpu(plain: TrtBackend, feeds: Ca
     image.copy_(torch.from_numpy(given["image"]))
     torch.cuda.synchronize()
     results = plain.run_on_device({"image": image, "target": torch.from_numpy(given["target"]).cuda()})
-    assert same({name: torch.as_tensor(array, device="cuda").cpu().numpy() for name, array in results.items()}, plain.run(given))
+    on_host = {name: torch.as_tensor(array, device="cuda").cpu().numpy() for name, array in results.items()}
+    assert same(on_host, plain.run(given))
 
 
 def test_a_tensor_on_the_host_is_refused(plain: TrtBackend, feeds: Callable[..., Arrays]):
