@@ -10,6 +10,7 @@ which defines the symbols that the bindings leave undefined (`nm -D --undefined-
 
 from __future__ import annotations
 
+import enum
 import importlib
 import json
 import os
@@ -80,7 +81,9 @@ def _record() -> dict[str, Any]:
 
 
 def _public(thing: Any) -> list[str]:
-    return sorted(name for name in dir(thing) if not name.startswith("_"))
+    # Python's own enumerations, which stand-ins use, bring int's methods along.
+    names = thing.__members__ if isinstance(thing, enum.EnumMeta) else dir(thing)
+    return sorted(name for name in names if not name.startswith("_"))
 
 
 def _introspected(module: str, how: str) -> tuple[str, dict[str, Any]]:
