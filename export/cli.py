@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from whymask.export.config import ExportConfig, classifier_path
+from whymask.export.config import ExportConfig, classifier_path, golden_path
 from whymask.runtime.card import EXPLANATION, Card
 from whymask.runtime.errors import InputError, MissingExtra
 from whymask.runtime.progress import track
@@ -46,6 +46,9 @@ def export(
         Path | None,
         typer.Option(help="Images to compare file and modules on.", show_default="the run's, else synthetic ones"),
     ] = None,
+    golden: Annotated[
+        int, typer.Option(metavar="N", min=0, help="Write a golden bundle of N images, for whymask verify on a device.")
+    ] = 0,
     model: Annotated[str | None, typer.Option(help="The classifier, when it moved since training.")] = None,
     weights: Annotated[str | None, typer.Option(help="The classifier's weights, when they moved.")] = None,
     keep: Annotated[bool, typer.Option("--keep", help="Write the files even where a gate fails.")] = False,
@@ -72,11 +75,12 @@ def export(
         "target": target,
     }
     ExportConfig(**options)  # refuses a wrong option before torch is loaded
-    card = _export(run, out, data, {"model": model, "weights": weights}, options, keep=keep, require_rtx=require_rtx)
+    options |= {"golden": golden, "keep": keep, "require_rtx": require_rtx}
+    card = _export(run, out, data, {"model": model, "weights": weights}, options)
     if as_json:
         typer.echo(json.dumps({"out": str(out), "card": json.loads(card.to_json())}, ensure_ascii=False))
         return
-    for line in summary(out, card):
+    for line in summary(out, card, golden):
         typer.echo(line)
 
 
@@ -95,9 +99,6 @@ def _export(
     data: Path | None,
     moved: dict[str, str | None],
     options: dict[str, Any],
-    *,
-    keep: bool,
-    require_rtx: bool,
 ) -> Card:
     try:
         from whymask.export.onnx_from_run import STAGES, export_run
@@ -107,31 +108,32 @@ def _export(
     with track(STAGES + 1, "exporting") as progress:
         progress.advance(0, f"load {run}")
         loaded = load_run(run, **moved)
-        images = None if data is None else _images(data, loaded.card)
+        images = None if data is None else _images(data, loaded.card, options["golden"])
 
         def on_stage(stage: str) -> None:
             progress.advance(1, stage)
 
-        card = export_run(loaded, out, images=images, on_stage=on_stage, keep=keep, require_rtx=require_rtx, **options)
+        card = export_run(loaded, out, images=images, on_stage=on_stage, **options)
         progress.advance(1)
     return card
 
 
-def _images(data: Path, card: Card) -> NDArray[np.uint8]:
-    from whymask.export.samples import real_pictures
+def _images(data: Path, card: Card, golden: int) -> NDArray[np.uint8]:
+    from whymask.export.samples import COUNT, real_pictures
 
-    images = real_pictures([data], card.input)
+    images = real_pictures([data], card.input, max(COUNT, golden))
     if images is None:
         raise InputError(f"--data {data}: no image there can be read; expected a folder of images or an image file")
     return images
 
 
-def summary(out: Path, card: Card) -> list[str]:
+def summary(out: Path, card: Card, golden: int = 0) -> list[str]:
     """What was written and how it was checked, as lines for a terminal.
 
     Args:
         out: the fused graph's file.
         card: as the file holds it.
+        golden: images of the golden bundle that was written, or 0.
     """
     from whymask.export.rtx import NOT_RUN, PACKAGE
     from whymask.runtime.describe import cost_in_words
@@ -146,5 +148,12 @@ def summary(out: Path, card: Card) -> list[str]:
         f"top-1 {figures['parity_top1_agreement']:.1%}, mask IoU {figures['parity_mask_iou']:.4f}, "
         f"saliency rank ≥ {figures['parity_saliency_rank']:.4f}",
         f"TensorRT-RTX parser and builder: {f'accepted by {version}' if version else NOT_RUN}",
+        *([_golden_line(out, card, golden)] if golden else []),
         f"next: whymask explain {out} IMAGES -o explained",
     ]
+
+
+def _golden_line(out: Path, card: Card, golden: int) -> str:
+    kind = "synthetic images" if card.metrics["parity_synthetic"] else "images"
+    name = golden_path(out).name
+    return f"golden bundle: {name}, {golden} {kind}; on the device: whymask verify ENGINE --golden {name}"

@@ -60,3 +60,8 @@ class ExportConfig:
 def classifier_path(fused: Path) -> Path:
     """Where the classifier alone lies: beside `fused.onnx` as `fused.classifier.onnx`, and so for an engine."""
     return fused.with_name(f"{fused.stem}.classifier{fused.suffix}")
+
+
+def golden_path(fused: Path) -> Path:
+    """Where the golden bundle lies: beside `fused.onnx` as `fused.golden.npz`."""
+    return fused.with_name(f"{fused.stem}.golden.npz")

@@ -16,15 +16,17 @@ import torch
 from numpy.typing import NDArray
 
 from whymask.export import parity, rtx
-from whymask.export.config import ExportConfig, classifier_path
+from whymask.export.config import ExportConfig, classifier_path, golden_path
 from whymask.export.cost import cost_of
 from whymask.export.fuse import ClassifierGraph, FusedGraph
+from whymask.export.golden_from_run import golden_from_run
 from whymask.export.half import check_precision, half_copies
 from whymask.export.onnx_from_module import onnx_from_module
-from whymask.export.samples import real_pictures, synthetic_pictures
+from whymask.export.samples import COUNT, real_pictures, synthetic_pictures
 from whymask.runtime.card import IMAGE, LOGITS, METADATA_KEY, SALIENCY, TARGET, Card
 from whymask.runtime.errors import InputError, MissingExtra, WhymaskError
 from whymask.runtime.files import atomic_path
+from whymask.runtime.golden import Golden, golden_bytes
 from whymask.runtime.parity import TOLERANCES, check
 from whymask.runtime.versions import installed_versions
 from whymask.train.classifier import FrozenClassifier
@@ -49,6 +51,13 @@ class _Models:
     classifier: onnx.ModelProto
 
 
+@dataclass(frozen=True)
+class _Pictures:
+    compared: NDArray[np.uint8]
+    golden: NDArray[np.uint8]
+    are_synthetic: bool
+
+
 def export_run(
     run: Run,
     out: Path,
@@ -61,6 +70,7 @@ def export_run(
     certify: bool = False,
     target: bool = False,
     images: NDArray[np.uint8] | None = None,
+    golden: int = 0,
     keep: bool = False,
     require_rtx: bool = False,
     on_stage: OnStage = lambda stage: None,
@@ -72,6 +82,7 @@ def export_run(
         out: the fused graph's file, ending in `.onnx`.
         precision, opset, max_batch, dynamic, with_explanation, certify, target: see `ExportConfig`.
         images: uint8, (N, H, W, 3), to compare file and modules on; the run's own data when None, else synthetic ones.
+        golden: images of the golden bundle, written as `<stem>.golden.npz` beside the graph; 0 writes none.
         keep: write the files even where a gate fails; the error is raised all the same.
         require_rtx: make an absent TensorRT-RTX an error; otherwise its gate is left out, and the card's versions lack
             it.
@@ -88,23 +99,25 @@ def export_run(
     """
     config = ExportConfig(precision, opset, max_batch, dynamic, with_explanation, certify, target)
     _check_request(out, require_rtx)
-    pictures, is_synthetic = _pictures(run, images)
+    pictures = _pictures(run, images, golden)
+    bundle = golden_from_run(run, config, pictures.golden, pictures.are_synthetic) if golden else None
     on_stage(f"export {config.precision} at opset {config.opset}")
     models = _models(run, config)
     card = _with_facts(run.card, config, models)
     try:
-        on_stage(f"compare with torch on {len(pictures)} {'synthetic ' if is_synthetic else ''}images")
-        figures = _compared(run, config, models, pictures)
-        card = _with_parity(card, config, figures, len(pictures), is_synthetic)
+        kind = "synthetic images" if pictures.are_synthetic else "images"
+        on_stage(f"compare with torch on {len(pictures.compared)} {kind}")
+        figures = _compared(run, config, models, pictures.compared)
+        card = _with_parity(card, config, figures, pictures)
         check(figures, TOLERANCES[config.precision], "the graph disagrees with the torch modules", NOT_WRITTEN)
         on_stage("parse and build with TensorRT-RTX")
         card = _built(card, config, models, require_rtx)
     except WhymaskError:
         if keep:
-            _write(out, models, card)
+            _write(out, models, card, bundle)
         raise
     on_stage(f"write {out.name}")
-    _write(out, models, card)
+    _write(out, models, card, bundle)
     return card
 
 
@@ -135,16 +148,23 @@ def _check_request(out: Path, require_rtx: bool) -> None:
         raise MissingExtra(rtx.PACKAGE, rtx.EXTRA, "check a graph with TensorRT's parser and builder")
 
 
-def _pictures(run: Run, images: NDArray[np.uint8] | None) -> tuple[NDArray[np.uint8], bool]:
-    """Pictures to compare on, and whether they are synthetic."""
-    given = images if images is not None else real_pictures(run.config.data, run.card.input)
-    pictures = given if given is not None else synthetic_pictures(run.card.input)
+def _pictures(run: Run, images: NDArray[np.uint8] | None, golden: int) -> _Pictures:
+    """Pictures to compare on, and evenly spaced ones of them for the golden bundle."""
+    count = max(COUNT, golden)
+    given = images if images is not None else real_pictures(run.config.data, run.card.input, count)
+    pictures = given if given is not None else synthetic_pictures(run.card.input, count)
     expected = (run.card.input.height, run.card.input.width, 3)
     if pictures.ndim != 4 or pictures.shape[1:] != expected or pictures.dtype != np.uint8 or not len(pictures):
         raise InputError(
             f"images are {pictures.dtype} {pictures.shape}, expected uint8 (N, {', '.join(map(str, expected))})"
         )
-    return pictures, given is None
+    if not 0 <= golden <= len(pictures):
+        raise InputError(
+            f"golden bundle: {golden} images were asked for, and there are {len(pictures)}; ask for 0 to "
+            f"{len(pictures)}, or give a folder of more with --data"
+        )
+    chosen = np.linspace(0, len(pictures) - 1, golden).astype(int)
+    return _Pictures(pictures, pictures[chosen], given is None)
 
 
 def _bodies(run: Run, config: ExportConfig) -> tuple[FrozenClassifier, Explainer]:
@@ -203,11 +223,12 @@ def _compared(run: Run, config: ExportConfig, models: _Models, pictures: NDArray
     return parity.measure(expected, actual, alone, reference, pictures, TOLERANCES[config.precision])
 
 
-def _with_parity(
-    card: Card, config: ExportConfig, figures: Mapping[str, float], count: int, is_synthetic: bool
-) -> Card:
+def _with_parity(card: Card, config: ExportConfig, figures: Mapping[str, float], pictures: _Pictures) -> Card:
     stated = {f"parity_{name.removesuffix('_min')}": value for name, value in figures.items()}
-    stated |= {"parity_images": float(count), "parity_synthetic": float(is_synthetic)}
+    stated |= {
+        "parity_images": float(len(pictures.compared)),
+        "parity_synthetic": float(pictures.are_synthetic),
+    }
     return replace(card, metrics=card.metrics | stated, tolerances=TOLERANCES[config.precision].as_dict())
 
 
@@ -226,12 +247,15 @@ def _versions(config: ExportConfig) -> dict[str, str]:
     return installed_versions(EXPORT_PACKAGES) | {"opset": str(config.opset)}
 
 
-def _write(out: Path, models: _Models, card: Card) -> None:
+def _write(out: Path, models: _Models, card: Card, golden: Golden | None) -> None:
     fused = onnx.ModelProto()
     fused.CopyFrom(models.fused)
     entry = fused.metadata_props.add()
     entry.key, entry.value = METADATA_KEY, card.to_json()
-    with ExitStack() as files:  # both are renamed, or neither
-        paths = [files.enter_context(atomic_path(path)) for path in (out, classifier_path(out))]
-        for path, model in zip(paths, (fused, models.classifier), strict=True):
-            path.write_bytes(model.SerializeToString())
+    contents = {out: fused.SerializeToString(), classifier_path(out): models.classifier.SerializeToString()}
+    if golden is not None:
+        contents[golden_path(out)] = golden_bytes(replace(golden, card=card))
+    with ExitStack() as files:  # all are renamed, or none
+        paths = [files.enter_context(atomic_path(path)) for path in contents]
+        for path, content in zip(paths, contents.values(), strict=True):
+            path.write_bytes(content)

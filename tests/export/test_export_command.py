@@ -10,13 +10,17 @@ from pathlib import Path
 import onnx
 import pytest
 import typer
-from tiny_run import Exported
+from PIL import Image
+from tiny_run import SIZE, Exported
 from typer.testing import CliRunner, Result
 
 from whymask.export import cli, onnx_from_run
 from whymask.export.config import classifier_path
 from whymask.runtime.cli import guarded, help_text
 from whymask.runtime.errors import ParityError
+from whymask.runtime.explainer import load
+from whymask.runtime.golden import read_golden, verify_golden
+from whymask.runtime.parity import TOLERANCES, check
 from whymask.train import run as train_run
 
 Command = Callable[..., Result]
@@ -66,10 +70,36 @@ def test_gate_that_fails_exits_with_1_and_leaves_nothing(
         raise ParityError("the graph disagrees")
 
     monkeypatch.setattr(onnx_from_run, "check", refuse)
-    result = command("run", "-o", tmp_path / "fused.onnx")
+    result = command("run", "-o", tmp_path / "fused.onnx", "--golden", 2)
     assert result.exit_code == 1
     assert "the graph disagrees" in result.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def test_golden_bundle_holds_the_modules_answers_and_the_graphs_own_card(command: Command, tmp_path: Path) -> None:
+    result = command("run", "-o", tmp_path / "fused.onnx", "--golden", 6)
+    assert result.exit_code == 0, result.output
+    assert "golden bundle: fused.golden.npz, 6 synthetic images; on the device: whymask verify ENGINE" in result.stdout
+    golden = read_golden(tmp_path / "fused.golden.npz")
+    assert (len(golden.images), golden.is_synthetic) == (6, True)
+    assert golden.source.startswith("FP32 modules in torch ")
+    with load(tmp_path / "fused.onnx", "cpu") as explainer:
+        assert golden.card == explainer.card
+        check(verify_golden(explainer.backend, golden), TOLERANCES["fp32"])
+
+
+def test_golden_bundle_of_real_images_is_spread_over_them_and_no_larger(command: Command, tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    for number in range(5):
+        Image.new("RGB", (SIZE, SIZE), (number * 40, 0, 0)).save(tmp_path / "data" / f"{number}.png")
+    options = ("run", "-o", tmp_path / "fused.onnx", "--data", tmp_path / "data", "--golden")
+    refused = command(*options, 6)
+    assert refused.exit_code == 1
+    assert "golden bundle: 6 images were asked for, and there are 5; ask for 0 to 5, or give a folder" in refused.stderr
+    assert command(*options, 3).exit_code == 0
+    golden = read_golden(tmp_path / "fused.golden.npz")
+    assert not golden.is_synthetic
+    assert golden.images[:, 0, 0, 0].tolist() == [0, 80, 160]
 
 
 @pytest.mark.parametrize(
