@@ -84,6 +84,7 @@ def test_latency_imports_where_only_numpy_is():
         "whymask.train.cli",
         "whymask.export.cli",
         "whymask.export.build_cli",
+        "whymask.export.verify_cli",
         "whymask.benchmarks.cli",
     ],
 )
