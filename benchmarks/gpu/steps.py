@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import re
 import shlex
 import signal
@@ -26,7 +27,8 @@ OK, FAILED, ABSENT, NOT_RUN = "ok", "failed", "absent", "not run"
 """Done; failed; an optional step that this machine cannot do; not tried, since a step that it needs is not done."""
 REASON_LINES = 3
 """Lines of what a failed command wrote last that are kept as its reason."""
-TIMED_OUT = 124
+REFUSED, TIMED_OUT = 1, 124
+"""Exit codes of a command that says why it cannot, and of one that was stopped."""
 FOLDERS = re.compile(r"(?<![\w/:])/(?:[^\s/:'\"]+/)*([^\s/:'\"]+)")
 """An absolute path; its last part is all that a record keeps of it."""
 
@@ -44,7 +46,7 @@ class Step:
         needs: names of steps whose files it reads.
         makes: files that it leaves for others.
         read: makes the result of its standard output.
-        optional: a failure says that this machine cannot do it, and is no failure of the study.
+        optional: its refusal (exit code 1) says that this machine cannot do it, and is no failure of the study.
         seconds: time limit.
     """
 
@@ -85,10 +87,12 @@ Run = Callable[[Sequence[str], float], "subprocess.CompletedProcess[str]"]
 
 def run_command(command: Sequence[str], seconds: float) -> subprocess.CompletedProcess[str]:
     """Run a command and keep what it writes; one that takes too long is stopped and exits with 124."""
+    # An old whymask.egg-info in the current folder would hide commands from `python -m`; Python 3.11 can leave it out.
+    environment = {**os.environ, "PYTHONSAFEPATH": "1"}
     try:
-        return subprocess.run(command, capture_output=True, text=True, timeout=seconds, check=False)
+        return subprocess.run(command, capture_output=True, text=True, timeout=seconds, check=False, env=environment)
     except subprocess.TimeoutExpired:
-        return subprocess.CompletedProcess(command, TIMED_OUT, "", f"stopped after {seconds:.0f} s")
+        return subprocess.CompletedProcess(command, TIMED_OUT, "", f"stopped after {seconds:g} s")
 
 
 def run_steps(
@@ -175,7 +179,9 @@ def _outcome(step: Step, run: Run) -> Outcome:
     seconds = round(time.perf_counter() - start, 1)
     state, reason, result = OK, "", None
     if done.returncode != 0:
-        state, reason = ABSENT if step.optional else FAILED, _reason(done)
+        # A crash, or a command line that is wrong, says nothing about what the machine can do.
+        refused = step.optional and done.returncode == REFUSED
+        state, reason = ABSENT if refused else FAILED, _reason(done)
     try:
         result = step.read(done.stdout)
     except (ArtefactError, ValueError, KeyError, OSError) as error:

@@ -79,6 +79,11 @@ def test_an_optional_step_that_fails_is_absent_and_so_is_what_needs_it(tmp_path:
     assert outcomes["build"].reason == "exit 1: does not build for compute capability 9.0"
 
 
+def test_an_optional_step_that_crashes_is_a_failure(tmp_path: Path):
+    outcomes = run_steps([step("build", optional=True)], tmp_path, run=Machine(build=(-11, "")))
+    assert (outcomes["build"].state, outcomes["build"].reason) == (FAILED, "ended by SIGSEGV")
+
+
 def test_figures_that_a_failed_step_told_are_kept(tmp_path: Path):
     def out_of_bounds(command, seconds: float) -> subprocess.CompletedProcess[str]:
         return subprocess.CompletedProcess(command, 1, '{"passed": false}', "ParityError: mask IoU 0.9, allowed 0.98")
@@ -137,7 +142,7 @@ def test_a_crash_and_a_step_without_end_are_told_apart(tmp_path: Path):
     crash = run_steps([script("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)")], tmp_path / "a")
     assert crash["x"].reason == "ended by SIGSEGV"
     endless = run_steps([script("import time; time.sleep(60)", seconds=0.5)], tmp_path / "b")
-    assert endless["x"].reason == "exit 124: stopped after 0 s"
+    assert endless["x"].reason == "exit 124: stopped after 0.5 s"
     assert run_command((sys.executable, "-c", "print(3)"), 30).stdout == "3\n"
 
 
