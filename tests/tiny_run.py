@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import onnx
 import torch
 from onnx import numpy_helper
@@ -75,8 +74,8 @@ def weakened(model: onnx.ModelProto, part: str, factor: float = 1.05) -> onnx.Mo
     copy.CopyFrom(model)
     readers = [n for n in copy.graph.node if n.name.startswith(part) and n.op_type in ("Conv", "Gemm")]
     weight = next(i for i in copy.graph.initializer if i.name == readers[-1].input[1])
-    changed = numpy_helper.to_array(weight) * np.float32(factor)
-    weight.CopyFrom(numpy_helper.from_array(changed, weight.name))
+    values = numpy_helper.to_array(weight)
+    weight.CopyFrom(numpy_helper.from_array((values * factor).astype(values.dtype), weight.name))
     return copy
 
 
