@@ -84,6 +84,10 @@ def build(
     if classifier:
         alone = classifier_engine_path(out)
         built[alone] = _built(classifier_path(onnx), alone, config, rtx=rtx, fused=onnx)
+    _say(built, as_json)
+
+
+def _say(built: dict[Path, EngineCard], as_json: bool) -> None:
     if as_json:
         records = [{"out": str(path), "engine": json.loads(card.to_json())} for path, card in built.items()]
         typer.echo(json.dumps({"engines": records}, ensure_ascii=False))

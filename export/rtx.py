@@ -10,8 +10,9 @@ import importlib
 from dataclasses import dataclass
 
 from whymask.export.builder_settings import empty_settings, set_compute_capabilities
-from whymask.export.trt_network import EXTRAS, add_profile, build_plan, builder_module, parse_graph
+from whymask.export.trt_network import add_profile, build_plan, builder_module, parse_graph
 from whymask.runtime.engine_card import TENSORRT_RTX
+from whymask.runtime.trt_module import EXTRAS
 
 PACKAGE = TENSORRT_RTX
 EXTRA = EXTRAS[PACKAGE]

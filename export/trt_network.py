@@ -5,16 +5,14 @@ The same code serves TensorRT 8.6 to 11 and TensorRT-RTX; where they differ, the
 
 from __future__ import annotations
 
-import importlib
 from dataclasses import dataclass
 from typing import Any
 
 from whymask.runtime.engine_card import BUILDERS
-from whymask.runtime.errors import ArtefactError, BackendError, MissingExtra
+from whymask.runtime.errors import ArtefactError, BackendError
 from whymask.runtime.onnx_wire import node_names
-from whymask.runtime.trt_module import kept_logger
+from whymask.runtime.trt_module import import_first, kept_logger
 
-EXTRAS = {"tensorrt": "tensorrt", "tensorrt_rtx": "tensorrt-rtx"}
 OPEN = -1
 """Size of a dimension that is not fixed."""
 
@@ -63,12 +61,7 @@ def builder_module(builder: str) -> Any:
         MissingExtra: it is not installed.
         BackendError: it is installed and does not load, or has no builder.
     """
-    try:
-        trt = importlib.import_module(builder)
-    except ModuleNotFoundError:
-        raise MissingExtra(builder, EXTRAS[builder], "check a graph with TensorRT's parser and builder") from None
-    except (ImportError, OSError) as error:
-        raise BackendError(f"{builder} is installed and does not load: {error}; run: whymask doctor") from error
+    trt = import_first(builder, purpose="build an engine")
     if not hasattr(trt, "Builder"):
         raise BackendError(
             f"{builder} {trt.__version__} has no builder: this is a lean runtime; install the full package"

@@ -27,7 +27,22 @@ def import_tensorrt(card: EngineCard) -> Any:
         BackendError: one is installed and does not load.
     """
     lean = [LEAN] if card.builder == TENSORRT and card.version_compatible else []
-    for name in (card.builder, *lean):
+    return import_first(card.builder, *lean, purpose="run an engine")
+
+
+def import_first(builder: str, *others: str, purpose: str) -> Any:
+    """The first module that is installed.
+
+    Args:
+        builder: `tensorrt` or `tensorrt_rtx`, which an error says how to install.
+        others: modules that serve as well.
+        purpose: what it is needed for, as the end of "… is needed to".
+
+    Raises:
+        MissingExtra: none is installed.
+        BackendError: one is installed and does not load.
+    """
+    for name in (builder, *others):
         try:
             return importlib.import_module(name)
         except ModuleNotFoundError as error:
@@ -38,7 +53,7 @@ def import_tensorrt(card: EngineCard) -> Any:
             raise BackendError(
                 f"{name} is installed and does not load: {error}; run whymask doctor to see what does"
             ) from error
-    raise _missing(card.builder)
+    raise _missing(builder, purpose)
 
 
 def kept_logger(trt: Any) -> Any:
@@ -63,10 +78,10 @@ def kept_logger(trt: Any) -> Any:
     return Kept()
 
 
-def _missing(builder: str) -> WhymaskError:
+def _missing(builder: str, purpose: str) -> WhymaskError:
     if builder == TENSORRT and TEGRA_RELEASE.exists():
         return BackendError(
-            "tensorrt is needed to run an engine, and this Python does not find it; JetPack brings it for the system's "
+            f"tensorrt is needed to {purpose}, and this Python does not find it; JetPack brings it for the system's "
             "Python; run: python3 -m venv --system-site-packages .venv"
         )
-    return MissingExtra(builder, EXTRAS[builder], "run an engine")
+    return MissingExtra(builder, EXTRAS[builder], purpose)
