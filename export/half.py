@@ -1,7 +1,8 @@
 """Half precision with FP32 islands: one typed graph, valid for TensorRT 10 and 11 (`STRONGLY_TYPED`) and ONNX Runtime.
 
-The body (classifier and explainer) runs in FP16. Normalisation, the saliency's sigmoid, the threshold, every output and
-the statistics inside an explainer stay in FP32. Whoever wants FP32 somewhere says so with `.float()` in the module.
+The body (classifier and explainer) runs in FP16. Normalisation, an explainer's last sum over channels and its
+statistics, the saliency's sigmoid, the threshold and every output stay in FP32. Whoever wants FP32 somewhere says so
+with `.float()` in the module.
 """
 
 from __future__ import annotations
@@ -45,7 +46,32 @@ def half_copies(classifier: FrozenClassifier, explainer: Explainer) -> tuple[Fro
         _absorb_statistics(body)
         _refuse_overflow(body)
         body.half()
+    half_explainer.register_module("out", ExactSum(explainer.out))
     return half_classifier, half_explainer
+
+
+class ExactSum(nn.Module):
+    """A 1 × 1 convolution to one channel as a weighted sum in FP32.
+
+    What it gives is standardised. A map whose mean is twenty times its deviation, as that of an explainer which has
+    hardly been trained, would be rounded by FP16 to a hundredth of that deviation.
+
+    Args:
+        convolution: in float32; its weights are copied.
+    """
+
+    weight: Tensor
+    bias: Tensor
+
+    def __init__(self, convolution: nn.Conv2d) -> None:
+        super().__init__()
+        self.register_buffer("weight", convolution.weight.detach().clone())
+        bias = torch.zeros(1) if convolution.bias is None else convolution.bias.detach().clone()
+        self.register_buffer("bias", bias)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Of any floating dtype, (B, C, h, w) → float32, (B, 1, h, w)."""
+        return (features.float() * self.weight).sum(1, keepdim=True) + self.bias
 
 
 def _absorb_statistics(body: nn.Module) -> None:

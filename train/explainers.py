@@ -49,6 +49,7 @@ class Explainer(nn.Module):
 
     kind: str
     rows: Tensor
+    out: nn.Conv2d  # of every family: the last layer, to one channel
 
     def __init__(self, classifier: FrozenClassifier, retention: float) -> None:
         super().__init__()
