@@ -19,10 +19,12 @@ class TimingCache:
     Attributes:
         path: its file.
         state: `new`, `used`, or `rebuilt: …` where TensorRT refused the file.
+        cache: TensorRT's `ITimingCache`, which must live until the build is done.
     """
 
     path: Path
     state: str
+    cache: Any
 
     def save(self, config: Any) -> None:
         """Write what the build has measured.
@@ -54,13 +56,11 @@ def attach_timing_cache(config: Any, path: Path) -> TimingCache:
     """
     content = _content(path)
     if not content:
-        _attach_empty(config, path)
-        return TimingCache(path, NEW)
+        return TimingCache(path, NEW, _attached_empty(config, path))
     cache = config.create_timing_cache(content)
     if cache is not None and _holds_anything(config, cache) and config.set_timing_cache(cache, False):
-        return TimingCache(path, USED)
-    _attach_empty(config, path)
-    return TimingCache(path, REBUILT)
+        return TimingCache(path, USED, cache)
+    return TimingCache(path, REBUILT, _attached_empty(config, path))
 
 
 def _holds_anything(config: Any, cache: Any) -> bool:
@@ -69,10 +69,11 @@ def _holds_anything(config: Any, cache: Any) -> bool:
     return len(bytes(cache.serialize())) > len(bytes(empty.serialize()))
 
 
-def _attach_empty(config: Any, path: Path) -> None:
+def _attached_empty(config: Any, path: Path) -> Any:
     cache = config.create_timing_cache(b"")
     if cache is None or not config.set_timing_cache(cache, False):
         raise BackendError(f"{path}: TensorRT makes no timing cache here; build without --timing-cache")
+    return cache
 
 
 def _content(path: Path) -> bytes:
