@@ -15,7 +15,7 @@ from typing import Any
 
 from whymask.benchmarks.gpu.steps import Step
 from whymask.benchmarks.imagenet import normalisation
-from whymask.export.config import classifier_path
+from whymask.export.config import classifier_path, golden_path
 from whymask.runtime.engine_card import sidecar_path
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -150,7 +150,7 @@ def _export(study: Study, classifier: Classifier, run: Path, precision: str, tra
     moved = _moved(study, classifier, run)
     options = ("--precision", precision, "--golden", str(GOLDEN_PICTURES), "--data", str(study.pictures("val")))
     command = (*WHYMASK, "export", str(run), "-o", str(graph), *options, *moved, "--json")
-    made = (graph, classifier_path(graph), _golden(graph))
+    made = (graph, classifier_path(graph), golden_path(graph))
     return Step(f"{classifier.name}.export-{precision}", command, (*trained, *_drawn(study)), made, json.loads)
 
 
@@ -177,7 +177,7 @@ def _verify(
     others = {
         "torch": (str(run), *data, *_moved(study, classifier, run)),
         "onnx": (str(_graph(study, name, "fp32")), *data),
-        "golden": ("--golden", str(_golden(_graph(study, name, precision)))),
+        "golden": ("--golden", str(golden_path(_graph(study, name, precision)))),
     }
     for other, words in others.items():
         command = (*WHYMASK, "verify", engine, *words, "--json")
@@ -212,7 +212,7 @@ def _rtx(study: Study, name: str) -> Iterator[Step]:
         lambda output: json.loads(sidecar_path(engine).read_text(encoding="utf-8")),
         optional=True,
     )
-    golden = (*WHYMASK, "verify", str(engine), "--golden", str(_golden(graph)), "--json")
+    golden = (*WHYMASK, "verify", str(engine), "--golden", str(golden_path(graph)), "--json")
     yield Step(f"{name}.rtx-verify-golden", golden, (build,), read=read_verified)
     yield _bench(study, f"{name}.rtx-bench-b1", engine, 1, (), build)
 
@@ -236,7 +236,3 @@ def _graph(study: Study, name: str, precision: str) -> Path:
 
 def _engine(study: Study, name: str, precision: str) -> Path:
     return study.work / f"{name}.{precision}.plan"
-
-
-def _golden(graph: Path) -> Path:
-    return graph.with_suffix(".golden.npz")
