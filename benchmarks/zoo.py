@@ -108,11 +108,12 @@ def run_cases(
     Returns:
         The rows of `cases`, new and kept.
     """
-    rows = {row.case: row for row in read_rows(folder / "zoo.csv")}
+    rows = rows_in(folder)
     due = [case for case in cases if again or not is_done(rows.get(case), versions)]
     with track(len(due), "zoo", "rows") as bar:
         for case in due:
-            rows[case] = row = run_one(case)
+            row = run_one(case)
+            rows = {**rows, **rows_in(folder), case: row}  # read again: another run may have written others meanwhile
             write_table(folder, list(rows.values()), planned)
             bar.advance(note=f"{row.model} {row.explainer} {row.precision}: {row.result} {row.reason}".rstrip())
     write_table(folder, list(rows.values()), planned)
@@ -147,6 +148,11 @@ def how_it_ended(code: int, stderr: str) -> str:
         return f"the process was ended by {signal.Signals(-code).name}"
     lines = stderr.strip().splitlines()
     return f"the process exited with {code}" + (f": {lines[-1].strip()}" if lines else "")
+
+
+def rows_in(folder: Path) -> dict[Case, Row]:
+    """The rows of a folder's table, by what they tried."""
+    return {row.case: row for row in read_rows(folder / "zoo.csv")}
 
 
 @app.command()

@@ -256,6 +256,16 @@ def test_interrupted_run_leaves_the_rows_that_were_done(tmp_path: Path) -> None:
     assert rest.asked == CASES[3:]
 
 
+def test_rows_that_another_run_wrote_meanwhile_are_kept(tmp_path: Path) -> None:
+    class Rival(Runner):
+        def __call__(self, case: Case) -> Row:
+            write_rows(tmp_path, [*read_rows(tmp_path / "zoo.csv"), passed(CASES[3])], CASES)
+            return super().__call__(case)
+
+    zoo.run_cases(CASES[:1], tmp_path, Rival(), planned=CASES, versions="torch 2")
+    assert [row.case for row in read_rows(tmp_path / "zoo.csv")] == [CASES[0], CASES[3]]
+
+
 def test_rows_survive_the_file(tmp_path: Path) -> None:
     rows = [passed(CASES[0]), failed(CASES[1], reason='it said "no, never"\tat all')]
     write_rows(tmp_path, rows, CASES)
