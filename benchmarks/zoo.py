@@ -30,8 +30,8 @@ from whymask.runtime.errors import InputError, WhymaskError
 from whymask.runtime.progress import track
 
 RESULTS = Path(__file__).resolve().parents[1] / "benchmarks" / "results"
-TIMEOUT_SECONDS = 1800.0
-"""Of one row: ten times what the slowest takes on two cores."""
+TIMEOUT_SECONDS = 7200.0
+"""Of one row, far above the minute or two that one takes: a busy machine makes a row slow, not a failure."""
 
 CLASSIFIERS = {
     ("torchvision", "resnet18"): 224,
