@@ -54,7 +54,7 @@ def calibrate(
     holds.
 
     Args:
-        store: held-out images, not trained on.
+        store: images that were not trained on. The promise is for images drawn as these were.
         fill: normalised (1, 3, 1, 1).
     """
     saliency, target = held_out_saliency(classifier, explainer, store, device)

@@ -16,8 +16,10 @@ from whymask.train.config import TrainConfig
 
 FREE_TO_CHANGE = frozenset(
     {"max_minutes", "patience", "workers", "cache_gigabytes", "accelerator", "strategy", "licence"}
+    | {"alpha", "delta", "calibration_data"}
 )
-"""Options that may differ when a run is resumed; any other would make it another run."""
+"""Options that may differ when a run is resumed; any other would make it another run. The second line is read once all
+steps are done: a finished run is calibrated anew by resuming it."""
 
 
 @dataclass

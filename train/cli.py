@@ -41,7 +41,7 @@ def run_training(model: str, out: Path, resume: bool, options: dict[str, Any]) -
     if guarantee is not None:
         verdict = "met" if guarantee.met else f"NOT met: only {guarantee.lower_bound:.1%} can be promised"
         typer.echo(
-            f"threshold {card.threshold:.3f}: keeps {guarantee.retention:.1%} of {guarantee.n} held-out decisions "
+            f"threshold {card.threshold:.3f}: keeps {guarantee.retention:.1%} of {guarantee.n} calibration decisions "
             f"with {guarantee.mean_area:.1%} of the pixels; "
             f"retention ≥ {1 - guarantee.alpha:.0%} at confidence {1 - guarantee.delta:.0%}: {verdict}"
         )
@@ -74,6 +74,7 @@ PARSERS: dict[str, Callable[[Any], Any]] = {
     "mean": parse_triple,
     "std": parse_triple,
     "taps": lambda names: tuple(names) if names else None,
+    "calibration_data": lambda names: tuple(names) if names else None,
     "data": tuple,
 }
 """How options whose command-line form is not their type become fields."""
@@ -81,7 +82,7 @@ PARSERS: dict[str, Callable[[Any], Any]] = {
 
 def option_of(field: dataclasses.Field[Any]) -> inspect.Parameter:
     """The command-line option that mirrors a field of `TrainConfig`."""
-    many = {"data": list[str], "taps": list[str] | None}
+    many = {"data": list[str], "taps": list[str] | None, "calibration_data": list[str] | None}
     kind: Any = many.get(field.name) or get_type_hints(TrainConfig)[field.name]
     if field.name in ("size", "mean", "std"):
         kind = str | None

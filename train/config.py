@@ -99,6 +99,11 @@ class TrainConfig:
 
     holdout: float = _option(0.1, "Share of images kept out of training, to validate and calibrate.")
     max_holdout: int = _option(400, "Their largest number.")
+    calibration_data: tuple[str, ...] | None = _option(
+        None,
+        "Pictures to calibrate the threshold on instead of those held out; repeatable. The promise holds for pictures "
+        "like these: take some that the classifier was not trained on either.",
+    )
     alpha: float = _option(0.1, "The threshold promises to keep at least 1 − alpha of the decisions …")
     delta: float = _option(0.05, "… with confidence 1 − delta.")
     evaluate_every: int = _option(500, "Steps between validations; 0: only at the end.")

@@ -13,6 +13,7 @@ import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from typing import Any
 import torch
 from lightning_fabric import Fabric
 
-from whymask.runtime.errors import ArtefactError, TrainingError
+from whymask.runtime.errors import ArtefactError, InputError, TrainingError
 from whymask.runtime.files import write_atomically
 from whymask.runtime.progress import Progress as ProgressBar
 from whymask.runtime.progress import track
@@ -91,34 +92,65 @@ def _train_process(fabric: Fabric, config: TrainConfig, out: Path, resume: bool)
     out.mkdir(parents=True, exist_ok=True)
     classifier = classifier_from_config(config)
     digest = classifier.sha256()
-    train_store, held_out, unreadable = load_images(config, classifier, quiet=not fabric.is_global_zero)
-    if unreadable and fabric.is_global_zero:
-        lines = (f"{path}: {reason}\n" for path, reason in unreadable.items())
+    images = load_images(config, classifier, quiet=not fabric.is_global_zero)
+    if images.unreadable and fabric.is_global_zero:
+        lines = (f"{path}: {reason}\n" for path, reason in images.unreadable.items())
         write_atomically(out / UNREADABLE_FILE, "".join(lines))
     explainer = build_explainer(config.explainer_config(), classifier)
     started = time.monotonic()
-    loop = Loop(fabric, config, out, classifier.to(fabric.device), explainer, train_store, held_out)
+    loop = Loop(fabric, config, out, classifier.to(fabric.device), explainer, images)
     if resume:
         loop.restore()
     stopped = loop.run()
     if classifier.sha256() != digest:
         raise TrainingError("the frozen classifier changed during training; please report this")
     if fabric.is_global_zero:
-        _finish(loop, digest, unreadable, stopped, time.monotonic() - started)
+        _finish(loop, digest, stopped, time.monotonic() - started)
     fabric.barrier()
 
 
-def load_images(
-    config: TrainConfig, classifier: FrozenClassifier, *, quiet: bool
-) -> tuple[ImageStore, ImageStore, dict[Path, str]]:
-    """Training images at the crop size, held-out images at the input size, and the files that could not be read."""
+@dataclass(frozen=True)
+class Images:
+    """The pictures of a run.
+
+    Attributes:
+        train: at the crop size.
+        held_out: at the input size, to validate on.
+        calibration: at the input size; the held-out ones unless others were given.
+    """
+
+    train: ImageStore
+    held_out: ImageStore
+    calibration: ImageStore
+
+    @property
+    def unreadable(self) -> dict[Path, str]:
+        """Files that could not be decoded, with the reason."""
+        return {**self.train.unreadable, **self.held_out.unreadable, **self.calibration.unreadable}
+
+
+def load_images(config: TrainConfig, classifier: FrozenClassifier, *, quiet: bool) -> Images:
+    """Find, split and decode the pictures of a run.
+
+    Raises:
+        InputError: there are none, or a picture is to be both trained and calibrated on.
+    """
     card = classifier.rule.to_card()
-    split = split_images(find_images(config.data), config.holdout, config.max_holdout, config.seed)
+    paths = find_images(config.data)
+    own = find_images(config.calibration_data) if config.calibration_data else []
+    both = {path.resolve() for path in paths} & {path.resolve() for path in own}
+    if both:
+        raise InputError(
+            f"calibration_data holds {len(both)} pictures of data, {min(both)} among them; a promise needs pictures "
+            "that were not trained on: give others, or leave --calibration-data out"
+        )
+    split = split_images(paths, config.holdout, config.max_holdout, config.seed)
     cache = config.cache_gigabytes * 1e9
-    with _bar(quiet, len(split.train) + len(split.held_out), "reading images", "images") as bar:
+    with _bar(quiet, len(paths) + len(own), "reading images", "images") as bar:
         train_store = ImageStore(split.train, larger(card), cache, config.workers, bar.advance)
         held_out = ImageStore(split.held_out, card, cache, config.workers, bar.advance)
-    return train_store, held_out, {**train_store.unreadable, **held_out.unreadable}
+        calibration = ImageStore(own, card, cache, config.workers, bar.advance) if own else held_out
+    return Images(train_store, held_out, calibration)
 
 
 class _NoBar:
@@ -147,11 +179,10 @@ class Loop:
         out: Path,
         classifier: FrozenClassifier,
         explainer: Explainer,
-        train_store: ImageStore,
-        held_out: ImageStore,
+        images: Images,
     ) -> None:
         self.fabric, self.config, self.out, self.classifier = fabric, config, out, classifier
-        self.train_store, self.held_out, self.plain = train_store, held_out, explainer
+        self.images, self.plain = images, explainer
         optimizer = torch.optim.AdamW(explainer.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
         self.explainer, self.optimizer = fabric.setup(explainer, optimizer)
         self.explainer.mark_forward_method("ranking_and_breaking")
@@ -189,9 +220,9 @@ class Loop:
         began = time.monotonic()
         rank, world = self.fabric.global_rank, self.fabric.world_size
         generator = torch.Generator().manual_seed((config.seed * 1_000_003 + step) * 4096 + rank)
-        indices = batch_indices(step, config.batch_size, len(self.train_store), config.seed)[rank::world]
+        indices = batch_indices(step, config.batch_size, len(self.images.train), config.seed)[rank::world]
         rule = self.classifier.rule
-        pixels = random_crops(self.train_store[indices].to(self.fabric.device), rule.height, rule.width, generator)
+        pixels = random_crops(self.images.train[indices].to(self.fabric.device), rule.height, rule.width, generator)
         for group in self.optimizer.param_groups:
             group["lr"] = config.learning_rate * learning_rate_share(step, config.steps)
         self.explainer.train()
@@ -220,7 +251,7 @@ class Loop:
         row: dict[str, float] = {"step": step, **figures}
         if validated and self.fabric.is_global_zero:
             device = self.fabric.device
-            row |= validate(self.classifier, self.plain, self.held_out, self.objective.fill, device)
+            row |= validate(self.classifier, self.plain, self.images.held_out, self.objective.fill, device)
         self.progress.rows.append(row)
         exhausted = validated and self._exhausted(row.get("retention_over_areas", 0.0))
         if self.fabric.is_global_zero:
@@ -261,23 +292,23 @@ def csv_text(rows: list[dict[str, float]]) -> str:
     return buffer.getvalue()
 
 
-def _finish(loop: Loop, digest: str, unreadable: dict[Path, str], stopped: str, seconds: float) -> None:
+def _finish(loop: Loop, digest: str, stopped: str, seconds: float) -> None:
     """Calibrate, and write the run directory."""
     explainer = loop.plain.eval()
     calibration = calibrate(
         loop.classifier,
         explainer,
-        loop.held_out,
+        loop.images.calibration,
         loop.objective.fill,
         alpha=loop.config.alpha,
         delta=loop.config.delta,
         device=loop.fabric.device,
     )
-    figures = validate(loop.classifier, explainer, loop.held_out, loop.objective.fill, loop.fabric.device)
+    figures = validate(loop.classifier, explainer, loop.images.held_out, loop.objective.fill, loop.fabric.device)
     training: dict[str, Any] = {
-        "images": len(loop.train_store),
-        "held_out_images": len(loop.held_out),
-        "unreadable_images": len(unreadable),
+        "images": len(loop.images.train),
+        "held_out_images": len(loop.images.held_out),
+        "unreadable_images": len(loop.images.unreadable),
         "steps": loop.progress.step,
         "stopped": stopped,
         "seconds": round(seconds, 1),

@@ -33,6 +33,7 @@ def test_training_takes_the_training_folder_and_every_second_boxed_picture(tmp_p
     reported = [images / "imagenette10_128" / "val" / "n01" / "b.jpg", images / "photos_ccby" / "c.jpg"]
     touch(*boxed, *own, *reported)
     assert imagenet.training_images(tmp_path) == [*own, boxed[0], boxed[2], boxed[4]]
+    assert imagenet.calibration_images(tmp_path) == [boxed[1], boxed[3]]
     assert imagenet.evaluation_sets(tmp_path) == {"imagenette10_128/val": reported[:1], "photos_ccby": reported[1:]}
 
 
@@ -118,7 +119,11 @@ def test_no_picture_that_is_reported_on_is_trained_on(data: Path):
     sets = imagenet.evaluation_sets(data)
     assert {name: len(paths) for name, paths in sets.items()} == {"imagenette10_128/val": 600, "photos_ccby": 500}
     assert len(trained) == 2500 + 325
-    assert digests(trained).isdisjoint(digests([path for paths in sets.values() for path in paths]))
+    calibrated = imagenet.calibration_images(data)
+    assert len(calibrated) == 325
+    reported = digests([path for paths in sets.values() for path in paths])
+    assert reported.isdisjoint(digests(trained))
+    assert digests(calibrated).isdisjoint(digests(trained) | reported)
 
 
 @pytest.mark.data

@@ -47,6 +47,34 @@ def test_a_run_leaves_the_classifier_bit_identical_and_says_what_it_was(config: 
     assert not list((tmp_path / "run").glob("*.tmp*"))
 
 
+def test_the_threshold_is_calibrated_on_pictures_given_for_it(
+    config: TrainConfig, pictures: Path, tmp_path: Path
+) -> None:
+    files = sorted(str(path) for path in pictures.iterdir())
+    config = replace(config, data=tuple(files[:14]), calibration_data=tuple(files[14:]))
+    run = train(config, tmp_path / "run")
+    assert run.card.guarantee is not None
+    assert run.card.guarantee.n == 10
+    assert run.card.training["images"] + run.card.training["held_out_images"] == 14
+
+
+def test_a_finished_run_is_calibrated_anew_by_resuming_it(config: TrainConfig, pictures: Path, tmp_path: Path) -> None:
+    files = sorted(str(path) for path in pictures.iterdir())
+    config = replace(config, data=tuple(files[:14]))
+    first = train(config, tmp_path / "run")
+    again = train(replace(config, calibration_data=tuple(files[14:]), alpha=0.5), tmp_path / "run", resume=True)
+    assert again.card.guarantee is not None and first.card.guarantee is not None
+    assert (again.card.guarantee.n, again.card.guarantee.alpha) == (10, 0.5)
+    assert again.card.metrics == first.card.metrics
+    assert same(dict(first.explainer.state_dict()), dict(again.explainer.state_dict()))
+
+
+def test_a_picture_is_not_both_trained_and_calibrated_on(config: TrainConfig, pictures: Path, tmp_path: Path) -> None:
+    shared = (str(pictures / "03.png"),)
+    with pytest.raises(InputError, match=r"calibration_data holds 1 pictures of data, .*03\.png among them"):
+        train(replace(config, calibration_data=shared), tmp_path / "run")
+
+
 class Interrupted(Exception):
     """Stands for a machine that dies between two steps."""
 
