@@ -3,6 +3,7 @@
     python -m whymask.benchmarks.imagenet all                       # hours without a GPU
     python -m whymask.benchmarks.imagenet train mobilenet_v2_tf     # → runs/imagenet/mobilenet_v2_tf/
     python -m whymask.benchmarks.imagenet evaluate mobilenet_v2_tf  # → benchmarks/results/mobilenet_v2_tf.json
+    python -m whymask.benchmarks.imagenet half mobilenet_v2_tf      # → benchmarks/results/mobilenet_v2_tf.fp16.json
     python -m whymask.benchmarks.imagenet bench mobilenet_v2_tf     # → benchmarks/results/mobilenet_v2_tf.latency.json
     python -m whymask.benchmarks.imagenet table                     # → benchmarks/results/README.md and README.md
 
@@ -14,6 +15,7 @@ on is listed by `training_images`, what thresholds are calibrated on by `calibra
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +25,7 @@ import typer
 
 from whymask.benchmarks.evaluation import evaluate_file, write_report
 from whymask.benchmarks.latency_page import latency_block, read_latency
+from whymask.benchmarks.parity_page import parity_block, read_parity
 from whymask.benchmarks.records import read_report
 from whymask.benchmarks.tables import readme_block, replace_block, results_page
 from whymask.runtime.errors import ArtefactError, InputError, WhymaskError
@@ -37,7 +40,8 @@ RESULTS = REPOSITORY / "benchmarks" / "results"
 RUNS = REPOSITORY / "runs" / "imagenet"
 DATA_VARIABLE = "WHYMASK_DATA"
 GRAPH_FILE = "fused.onnx"
-LATENCY_ENDING = ".latency.json"
+HALF_FILE = "fused.fp16.onnx"
+LATENCY_ENDING, PARITY_ENDING = ".latency.json", ".fp16.json"
 COMMAND = "python -m whymask.benchmarks.imagenet"
 
 COMMON: dict[str, Any] = {
@@ -188,6 +192,31 @@ def evaluate(
 
 
 @app.command()
+def half(classifier: str, count: int = typer.Option(200, help="Photographs to compare on.")) -> None:
+    """Export the run in FP16, and compare the file with the run on photographs.
+
+    Example: python -m whymask.benchmarks.imagenet half mobilenet_v2_tf
+    """
+    from whymask.export.onnx_from_run import export_run
+    from whymask.export.samples import real_pictures
+    from whymask.export.verification import Images
+    from whymask.export.verify import opened, verify_pair
+    from whymask.train.run import load_run
+
+    folder, photos = RUNS / known(classifier), data_root() / "images" / "photos_ccby"
+    run = load_run(folder)
+    export_run(run, folder / HALF_FILE, precision="fp16")
+    pictures = real_pictures([photos], run.card.input, count)
+    if pictures is None:
+        raise InputError(f"{photos}: no picture there can be read; expected the study's photographs")
+    with opened(folder / HALF_FILE) as measured, opened(folder) as reference:
+        result = verify_pair(measured, reference, pictures, Images(len(pictures), photos.name, False))
+    text = json.dumps(result.to_record(), ensure_ascii=False, indent=1)
+    write_atomically(RESULTS / f"{classifier}{PARITY_ENDING}", f"{text}\n")
+    result.check()
+
+
+@app.command()
 def bench(classifier: str, seconds: float = typer.Option(90.0, help="Time limit in seconds.")) -> None:
     """Measure what the explanation costs beside the classifier alone, on real pictures.
 
@@ -210,9 +239,10 @@ def table() -> None:
     Example: python -m whymask.benchmarks.imagenet table
     """
     reports = committed_reports(RESULTS)
-    latency = committed_latency(RESULTS)
-    write_atomically(RESULTS / "README.md", "\n".join([results_page(reports), f"# Latency\n\n{latency}", ""]))
-    replace_block(REPOSITORY / "README.md", f"{readme_block(reports)}\n\n{latency}")
+    latency, parity = committed_latency(RESULTS), committed_parity(RESULTS)
+    page = [results_page(reports), f"# Latency\n\n{latency}\n", f"# Half precision\n\n{parity}", ""]
+    write_atomically(RESULTS / "README.md", "\n".join(page))
+    replace_block(REPOSITORY / "README.md", "\n\n".join([readme_block(reports), latency, parity]))
     typer.echo(f"Written: {RESULTS / 'README.md'} and the table in {REPOSITORY / 'README.md'}")
 
 
@@ -236,15 +266,23 @@ def committed_latency(folder: Path) -> str:
     return latency_block(records) if records else f"Latency has not been measured: {COMMAND} bench CLASSIFIER"
 
 
+def committed_parity(folder: Path) -> str:
+    """The comparisons of half precision of a folder as Markdown, in the study's order; says so where there is none."""
+    paths = [folder / f"{classifier}{PARITY_ENDING}" for classifier in SETTINGS]
+    records = [read_parity(path) for path in paths if path.is_file()]
+    return parity_block(records) if records else f"Half precision has not been compared: {COMMAND} half CLASSIFIER"
+
+
 @app.command(name="all")
 def everything() -> None:
-    """Train, evaluate and time all three classifiers, then rewrite the tables.
+    """Train, evaluate, halve and time all three classifiers, then rewrite the tables.
 
     Example: python -m whymask.benchmarks.imagenet all
     """
     for classifier in SETTINGS:
         train(classifier, steps=0, resume=False)
         evaluate(classifier, limit=0)
+        half(classifier, count=200)
         bench(classifier, seconds=90.0)
     table()
 
