@@ -80,7 +80,7 @@ def read_gpu_state(system: Path = SYS) -> GpuState:
         nvml: Any = importlib.import_module("pynvml")
     except ImportError:
         return GpuState(absent="NVML was not asked: no module pynvml; pip install nvidia-ml-py")
-    return state_from_nvml(nvml, _pci_bus_id())
+    return state_from_nvml(nvml, pci_bus_id())
 
 
 def throttling(before: GpuState, after: GpuState) -> tuple[str, ...]:
@@ -139,7 +139,7 @@ def _from_handle(nvml: Any, handle: Any) -> GpuState:
     )
 
 
-def _pci_bus_id() -> str:
+def pci_bus_id() -> str:
     """Place of CUDA's device 0, which NVML may count otherwise; empty where the driver does not tell."""
     try:
         library = ctypes.CDLL(LIBRARY)
