@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from whymask.runtime.card import Card
+    from whymask.runtime.certificate import Certificate
     from whymask.runtime.errors import (
         ArtefactError,
         BackendError,
@@ -28,14 +29,17 @@ if TYPE_CHECKING:
     )
     from whymask.runtime.explainer import Explainer, load
     from whymask.runtime.explanation import Explanation, Prediction
+    from whymask.runtime.instances import Instance
 
 __all__ = [
     "ArtefactError",
     "BackendError",
     "Card",
+    "Certificate",
     "Explainer",
     "Explanation",
     "InputError",
+    "Instance",
     "MissingExtra",
     "ParityError",
     "Prediction",
@@ -45,7 +49,9 @@ __all__ = [
 ]
 
 _HOMES = {"Card": "card", "Explainer": "explainer", "load": "explainer", "Explanation": "explanation"} | {
-    "Prediction": "explanation"
+    "Prediction": "explanation",
+    "Certificate": "certificate",
+    "Instance": "instances",
 }
 
 

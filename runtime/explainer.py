@@ -6,22 +6,30 @@ import difflib
 import itertools
 import operator
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from whymask.runtime.backends import Arrays, Backend, check_contract
-from whymask.runtime.card import IMAGE, TARGET, Card
+from whymask.runtime.card import IMAGE, LOGITS, TARGET, Card
+from whymask.runtime.certificate import Certificate, certify
 from whymask.runtime.errors import ArtefactError, InputError
 from whymask.runtime.explanation import Explanation, check_options
 from whymask.runtime.images import Picture, fit, rgb_from
 from whymask.runtime.ort import OrtBackend
 
+if TYPE_CHECKING:
+    from whymask.runtime.instances import Instance
+
 ENGINE_SUFFIXES = (".engine", ".plan", ".trt")
 PREDICTED = -1
 """Value of the graph's `target` that means: explain the predicted class."""
+LARGEST_ROUND = 32
+"""Pictures a pass at most when masks are certified: enough for every region of a mask, and bounded in memory."""
 
 
 def load(
@@ -121,7 +129,7 @@ class Explainer:
         picture = rgb_from(image)
         outputs = self._run(fit(picture, self.card.input)[None], index)
         row = {name: values[0] for name, values in outputs.items()}
-        return Explanation(row, self.card, picture, index, threshold, area)
+        return Explanation(row, self.card, picture, index, threshold, area, self._classify)
 
     def explain_batch(
         self,
@@ -152,10 +160,42 @@ class Explainer:
             raise InputError(f"batch_size: got {batch_size}, expected a whole number of at least 1")
         check_options(threshold, area)
         index = self._target_index(target)
-        size = max(batch_size, self._smallest_batch)
-        if self._largest_batch is not None:
-            size = min(size, self._largest_batch)
-        return self._explanations(iter(images), size, index, threshold, area)
+        return self._explanations(iter(images), self._nearest_batch(batch_size), index, threshold, area)
+
+    def certify(self, result: Explanation) -> Certificate:
+        """Ask whether an explanation's mask holds the decision, as `Explanation.certify` does.
+
+        Args:
+            result: an explanation by this graph, also a copy or a pickle.
+
+        Raises:
+            InputError: an explanation by another graph.
+            BackendError: the explainer was closed, or the provider fails.
+        """
+        return certify(self._own(result), self._classify)
+
+    def instances(self, result: Explanation, least_share: float | None = None) -> list[Instance]:
+        """One explanation for each object: the mask's separate regions, each certified on its own.
+
+        Regions that do not keep the class alone are joined, nearest first. All regions of a round are asked about in
+        one batch, as far as the graph takes so many.
+
+        Args:
+            result: an explanation by this graph, also a copy or a pickle; its picture must still hold what was
+                explained.
+            least_share: regions below this share of the mask, in [0, 1], are joined to the nearest larger one before
+                anything is asked; None takes 0.05.
+
+        Returns:
+            Those that keep the class, the surest first; then what does not, if anything, with `kept=False`.
+
+        Raises:
+            InputError: an explanation by another graph, or a share out of range.
+            BackendError: the explainer was closed, or the provider fails.
+        """
+        from whymask.runtime.instances import LEAST_SHARE, instances_of
+
+        return instances_of(self._own(result), self._classify, LEAST_SHARE if least_share is None else least_share)
 
     def close(self) -> None:
         """Let go of the graph's memory; explanations made before stay usable."""
@@ -177,11 +217,25 @@ class Explainer:
         while pictures := [rgb_from(image) for image in itertools.islice(images, size)]:
             outputs = self._run(np.stack([fit(picture, self.card.input) for picture in pictures]), index)
             for row, picture in enumerate(pictures):
-                yield Explanation(
-                    {name: values[row] for name, values in outputs.items()}, self.card, picture, index, threshold, area
-                )
+                result = {name: values[row] for name, values in outputs.items()}
+                yield Explanation(result, self.card, picture, index, threshold, area, self._classify)
 
-    def _run(self, pixels: Picture, index: int | None) -> Arrays:
+    def _classify(self, pixels: Picture) -> NDArray[np.float32]:
+        """Logits, float32 (N, C), of uint8 (N, H, W, 3), in as few passes as `LARGEST_ROUND` and the graph allow."""
+        size = self._nearest_batch(min(len(pixels), LARGEST_ROUND))
+        parts = [pixels[start : start + size] for start in range(0, len(pixels), size)]
+        return np.concatenate([self._run(part, None, (LOGITS,))[LOGITS][: len(part)] for part in parts])
+
+    def _nearest_batch(self, size: int) -> int:
+        size = max(size, self._smallest_batch)
+        return size if self._largest_batch is None else min(size, self._largest_batch)
+
+    def _own(self, result: Explanation) -> Explanation:
+        if result.card != self.card:
+            raise InputError(f"result: explained by another graph than {self!r}; ask the explainer that made it")
+        return result
+
+    def _run(self, pixels: Picture, index: int | None, outputs: Sequence[str] | None = None) -> Arrays:
         """Outputs for a batch: uint8, (B, H, W, 3), no more pictures than the graph takes; fewer are filled up."""
         count = len(pixels)
         if count < self._smallest_batch:
@@ -189,7 +243,7 @@ class Explainer:
         feeds: Arrays = {IMAGE: pixels}
         if self.takes_target:
             feeds[TARGET] = np.full(len(pixels), PREDICTED if index is None else index, np.int64)
-        return self.backend.run(feeds)
+        return self.backend.run(feeds, outputs)
 
     def _target_index(self, target: int | str | None) -> int | None:
         if target is None:

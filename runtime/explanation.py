@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from whymask.runtime import card as names
 from whymask.runtime import overlay as overlays
 from whymask.runtime.card import Card
+from whymask.runtime.certificate import Certificate, Classify, certify, softmax
 from whymask.runtime.errors import InputError
 from whymask.runtime.images import (
     WHOLE,
@@ -25,6 +26,9 @@ from whymask.runtime.images import (
     threshold_for_area,
     window_of,
 )
+
+if TYPE_CHECKING:
+    from whymask.runtime.instances import Instance
 
 
 @dataclass(frozen=True)
@@ -40,7 +44,9 @@ class Explanation:
     """A prediction and the mask that explains it.
 
     Every array belongs to this object alone and may be written to, except `picture`: an array that the caller gave is
-    kept by reference, so overwriting it (a camera's frame buffer) changes what `explanation()` and `overlay()` show.
+    kept by reference, so overwriting it (a camera's frame buffer) changes what `explanation()` and `overlay()` show and
+    what `certify()` and `instances()` ask about. These two ask the graph again, which an explanation keeps alive for
+    that; a copy or a pickle does not: hand it to `Explainer.certify` and `Explainer.instances`.
 
     Args:
         outputs: the graph's outputs for this picture, by name, without the batch dimension.
@@ -49,6 +55,7 @@ class Explanation:
         target: index of the class that was asked for, or None for the predicted one.
         threshold: keeps pixels of at least this saliency, in [0, 1], instead of the card's threshold.
         area: keeps this share of the graph's pixels, in (0, 1], instead of those above a threshold.
+        classify: the graph's classifier, for `certify` and `instances`.
     """
 
     def __init__(
@@ -59,9 +66,15 @@ class Explanation:
         target: int | None = None,
         threshold: float | None = None,
         area: float | None = None,
+        classify: Classify | None = None,
     ) -> None:
         self.outputs, self.card, self.picture, self.target = outputs, card, picture, target
         self._threshold, self._area = threshold, area
+        self._classify = classify
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Everything but the way to the graph, which belongs to this process and its explainer."""
+        return {**self.__dict__, "_classify": None}
 
     def __repr__(self) -> str:
         """What and how much, in one line."""
@@ -80,9 +93,7 @@ class Explanation:
     @cached_property
     def probabilities(self) -> NDArray[np.float32]:
         """Softmax of the logits: float32, (C,), in [0, 1]."""
-        exponents = np.exp(self.logits.astype(np.float64) - self.logits.max())
-        shares: NDArray[np.float32] = (exponents / exponents.sum()).astype(np.float32)
-        return shares
+        return softmax(self.logits)
 
     @cached_property
     def index(self) -> int:
@@ -187,16 +198,44 @@ class Explanation:
     def kept(self) -> bool | None:
         """Whether the class stays top-1 when only the mask's pixels are shown; None where the graph cannot tell.
 
-        A graph can tell when it was exported with `--certify`, at its own threshold.
+        A graph can tell when it was exported with `--certify`, at its own threshold. Else ask `certify()`.
         """
         logits = self._certificate(names.KEPT_LOGITS)
         return None if logits is None else bool(logits.argmax() == self.index)
 
     @property
     def necessary(self) -> bool | None:
-        """Whether the class loses top-1 when the mask's pixels are hidden; None where the graph cannot tell."""
+        """Whether the class loses top-1 when the mask's pixels are hidden; None where the graph cannot tell.
+
+        As for `kept`; else ask `certify()`.
+        """
         logits = self._certificate(names.DROPPED_LOGITS)
         return None if logits is None else bool(logits.argmax() != self.index)
+
+    def certify(self) -> Certificate:
+        """Ask the graph whether this mask holds the decision, by one more pass with two pictures.
+
+        Works with every graph and every mask; `kept` and `necessary` cost nothing where the graph has their outputs.
+
+        Raises:
+            InputError: a copy or a pickle, which has no graph.
+            BackendError: the graph was closed, or its provider fails.
+        """
+        return certify(self, self._asked("certify"))
+
+    def instances(self) -> list[Instance]:
+        """One explanation for each object: the mask's separate regions, each certified on its own.
+
+        As `Explainer.instances` with its default; `instances.py` says how. Costs a pass over all regions at once, and
+        further ones while regions are joined.
+
+        Raises:
+            InputError: a copy or a pickle, which has no graph.
+            BackendError: the graph was closed, or its provider fails.
+        """
+        from whymask.runtime.instances import instances_of
+
+        return instances_of(self, self._asked("instances"))
 
     @property
     def _overridden(self) -> bool:
@@ -210,6 +249,14 @@ class Explanation:
     def _window(self) -> Window:
         height, width = self.picture.shape[:2]
         return window_of(height, width, self.card.input)
+
+    def _asked(self, method: str) -> Classify:
+        if self._classify is None:
+            raise InputError(
+                f"{method}: this explanation is a copy or was made by hand, and has no graph to ask; "
+                f"ask the explainer: explainer.{method}(result)"
+            )
+        return self._classify
 
     def _certificate(self, name: str) -> NDArray[np.float32] | None:
         # The graph's second pass saw the mask at the card's threshold; it says nothing about another mask.
