@@ -17,6 +17,8 @@ from whymask.runtime.errors import InputError
 CONFIDENCE = 0.95
 _HALVINGS = 60
 """Bisection steps: 2^-60 is below the spacing of float64 around every bound that can be reported."""
+_ROUNDING = 1e-12
+"""Of sums of probabilities."""
 
 
 @dataclass(frozen=True)
@@ -117,6 +119,26 @@ def paired_difference(
     low, high = np.quantile((counts[:, 0] - counts[:, 1]) / n, [tail, 1.0 - tail])
     interval = Interval((gains - losses) / n, float(low), float(high))
     return Difference(interval, mcnemar_p(gains, losses), gains, losses)
+
+
+def median_interval(values: NDArray[np.float64], confidence: float = CONFIDENCE) -> Interval | None:
+    """Median and its interval between two order statistics, whatever the distribution (sign test, inverted).
+
+    Args:
+        values: (n,), independent of each other.
+        confidence: least coverage, in (0, 1).
+
+    Returns:
+        The narrowest such interval that is symmetric in ranks; None where even lowest and highest cover less often.
+    """
+    n = len(values)
+    # The k-th lowest and k-th highest miss the median when fewer than k values lie on one of its sides.
+    misses = 2.0 * np.cumsum(np.exp(log_binomial_pmf(n, 0.5)))
+    k = int((misses[: n // 2] <= 1.0 - confidence + _ROUNDING).sum())
+    if k == 0:
+        return None
+    ordered = np.sort(values)
+    return Interval(float(np.median(values)), float(ordered[k - 1]), float(ordered[n - k]))
 
 
 def mcnemar_p(first_only: int, second_only: int) -> float:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from whymask.benchmarks.intervals import clopper_pearson, mcnemar_p, paired_difference
+from whymask.benchmarks.intervals import clopper_pearson, mcnemar_p, median_interval, paired_difference
 from whymask.runtime.errors import InputError
 
 
@@ -63,3 +63,17 @@ def test_maps_that_always_agree_differ_by_exactly_nothing():
 def test_other_pictures_cannot_be_paired(second: list[bool]):
     with pytest.raises(InputError, match="give the same images"):
         paired_difference(np.ones(2, np.bool_), np.array(second, np.bool_))
+
+
+@pytest.mark.parametrize(("n", "rank"), [(6, 1), (8, 1), (9, 2), (12, 3), (20, 6), (100, 40)])
+def test_the_interval_of_a_median_has_the_ranks_of_the_sign_test(n: int, rank: int):
+    interval = median_interval(np.random.default_rng(0).permutation(np.arange(1.0, n + 1)))
+    assert interval is not None
+    assert (interval.value, interval.low, interval.high) == ((n + 1) / 2, rank, n + 1 - rank)
+    assert 1 - 2 * stats.binom.cdf(rank - 1, n, 0.5) >= 0.95 > 1 - 2 * stats.binom.cdf(rank, n, 0.5)
+
+
+@pytest.mark.parametrize("n", [1, 5])
+def test_too_few_values_have_no_interval_of_the_median(n: int):
+    assert median_interval(np.arange(float(n))) is None
+    assert median_interval(np.arange(5.0), confidence=0.9) is not None
