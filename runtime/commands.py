@@ -49,6 +49,9 @@ def explain(
     cuda_graph: Annotated[
         bool, typer.Option("--cuda-graph/--no-cuda-graph", help="For an engine: launch its work as one CUDA graph.")
     ] = False,
+    instances: Annotated[
+        bool, typer.Option("--instances", help="Divide each mask into objects that keep the class alone: more passes.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Explain pictures: an overlay for each, and explanations.jsonl with label, confidence, area, box and mask.
@@ -64,14 +67,14 @@ def explain(
     files = pictures_from(pictures, out)
     with load(graph, provider, cuda_graph=cuda_graph) as explainer:
         options = {"target": target, "threshold": threshold, "area": area}
-        records, skipped = _explain_files(explainer, files, out, options)
+        records, skipped = _explain_files(explainer, files, out, options, instances)
         used = explainer.provider
     if as_json:
         summary = {"out": str(out), "provider": used, "explained": len(records), "skipped": skipped}
         typer.echo(json.dumps({**summary, "explanations": records}, ensure_ascii=False))
         return
     for record in records[:10]:
-        typer.echo(f"{record['file']}: {record['label']} {record['confidence']:.1%}, area {record['area']:.1%}")
+        typer.echo(_line(record))
     if len(records) > 10:
         typer.echo(f"… and {len(records) - 10} more")
     typer.echo(f"{len(records)} explained on {used}, {len(skipped)} skipped; overlays and {EXPLANATIONS} in {out}")
@@ -117,8 +120,15 @@ def doctor(as_json: AsJson = False) -> None:
             typer.echo(f"{'':<{width + 10}}→ {finding.remedy}")
 
 
+def _line(record: dict[str, Any]) -> str:
+    line = f"{record['file']}: {record['label']} {record['confidence']:.1%}, area {record['area']:.1%}"
+    if "instances" not in record:
+        return line
+    return f"{line}, instances {sum(each['kept'] for each in record['instances'])}"
+
+
 def _explain_files(
-    explainer: Any, files: list[Path], out: Path, options: dict[str, Any]
+    explainer: Any, files: list[Path], out: Path, options: dict[str, Any], instances: bool
 ) -> tuple[list[dict[str, Any]], list[dict[str, str]]]:
     """Records of the pictures explained, and name and reason of those skipped; both are written as they come."""
     from whymask.runtime.files import atomic_path
@@ -133,8 +143,9 @@ def _explain_files(
         with temporary.open("w", encoding="utf-8") as stream:
             for number, result in enumerate(results):
                 file = decoded[number]
-                write_overlay(result, names[file])
-                records.append(record(result, file, names[file]))
+                parts = result.instances() if instances else None
+                write_overlay(result, names[file], parts)
+                records.append(record(result, file, names[file], parts))
                 stream.write(json_line(records[-1]))
                 progress.advance()
         if not records:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -10,6 +13,10 @@ from whymask.runtime.images import Picture
 
 CONTOUR = (255, 214, 10)
 """RGB of the contour: a yellow that few photographs are full of."""
+PART_CONTOURS = (CONTOUR, (0, 200, 255), (255, 80, 200), (120, 255, 80), (255, 130, 30))
+"""RGB of the contours of a picture's instances, in turn."""
+UNCERTIFIED_CONTOUR = (255, 255, 255)
+"""RGB of the contour of what does not keep the class alone."""
 DIMMED = 0.35
 """Brightness that dropped pixels keep; darker hides the context, brighter hides the mask."""
 PIXELS_PER_CONTOUR_PIXEL = 200
@@ -32,10 +39,35 @@ def draw(picture: Picture, mask: NDArray[np.uint8], caption: str | None = None) 
     Raises:
         MissingExtra: a caption was given and Pillow is not installed.
     """
-    kept = mask.astype(bool)
+    return draw_parts(picture, [mask], [True], caption)
+
+
+def draw_parts(
+    picture: Picture, masks: Sequence[NDArray[np.uint8]], certified: Sequence[bool], caption: str | None = None
+) -> Picture:
+    """Draw the parts of a mask over a picture, each with a contour of its own colour.
+
+    Args:
+        picture: uint8, (height, width, 3), RGB, 0–255; not changed.
+        masks: uint8, (height, width), 0 or 1, one a part.
+        certified: which parts keep the class alone; the contour of the others is white.
+        caption: text for a strip at the lower edge; needs Pillow.
+
+    Returns:
+        uint8, (height, width, 3), RGB, 0–255.
+
+    Raises:
+        MissingExtra: a caption was given and Pillow is not installed.
+    """
+    kept = np.zeros(picture.shape[:2], bool)
+    for mask in masks:
+        kept |= mask != 0
     grey = picture.mean(axis=2, keepdims=True) * DIMMED
     drawn = np.where(kept[..., None], picture, grey.astype(np.uint8))
-    drawn[contour(kept, max(1, min(kept.shape) // PIXELS_PER_CONTOUR_PIXEL))] = CONTOUR
+    width = max(1, min(kept.shape) // PIXELS_PER_CONTOUR_PIXEL)
+    colours = itertools.cycle(PART_CONTOURS)
+    for mask, holds in zip(masks, certified, strict=True):
+        drawn[contour(mask != 0, width)] = next(colours) if holds else UNCERTIFIED_CONTOUR
     return drawn if caption is None else _captioned(drawn, caption)
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,10 @@ from whymask.runtime.errors import InputError, MissingExtra
 from whymask.runtime.explanation import Explanation
 from whymask.runtime.files import atomic_path
 from whymask.runtime.images import Picture, find_images
-from whymask.runtime.overlay import draw
+from whymask.runtime.overlay import draw, draw_parts
+
+if TYPE_CHECKING:
+    from whymask.runtime.instances import Instance
 
 LEGIBLE_PIXELS = 224
 """Smaller pictures are drawn enlarged, so that contour and caption can be read."""
@@ -64,18 +67,24 @@ def overlay_names(pictures: Iterable[Path], out: Path) -> dict[Path, Path]:
     return names
 
 
-def record(result: Explanation, file: Path, overlay: Path) -> dict[str, Any]:
+def record(
+    result: Explanation, file: Path, overlay: Path, instances: Sequence[Instance] | None = None
+) -> dict[str, Any]:
     """One line of `explanations.jsonl`.
 
     Args:
         result: the explanation.
         file: the picture.
         overlay: its overlay.
+        instances: its instances, or None where they were not asked for.
 
     Returns:
         plain values. `mask` is COCO's uncompressed run-length code at the picture's own size: lengths of runs of 0 and
         1 in turn, column by column, beginning with 0. `box` is [left, top, right, bottom] in pixels, the last two
-        exclusive, or None for an empty mask.
+        exclusive, or None for an empty mask. `kept` and `necessary` are there where the graph was exported with
+        `--certify`. `instances`, where asked for, is a list, the surest first: of each `kept` (whether the class stays
+        top-1 when it alone is shown; only the last can be false), `confidence` (of the class then), `area`, `box` and
+        `mask` as above. Their masks add up to the whole's, but for single pixels where sizes differ.
     """
     height, width = result.picture.shape[:2]
     mask = result.mask_at(height, width)
@@ -92,6 +101,7 @@ def record(result: Explanation, file: Path, overlay: Path) -> dict[str, Any]:
         "box": bounding_box(mask),
         "mask": {"size": [height, width], "counts": run_lengths(mask)},
         **{name: value for name, value in certificate.items() if value is not None},
+        **({} if instances is None else {"instances": [_instance_record(each) for each in instances]}),
     }
 
 
@@ -119,12 +129,13 @@ def bounding_box(mask: NDArray[np.uint8]) -> list[int] | None:
     return [int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1]
 
 
-def write_overlay(result: Explanation, path: Path) -> None:
+def write_overlay(result: Explanation, path: Path, instances: Sequence[Instance] | None = None) -> None:
     """Write an overlay with its caption as PNG; small pictures are enlarged by a whole factor.
 
     Args:
         result: the explanation.
         path: of the PNG file.
+        instances: draws a contour for each of these in place of the mask's, and counts those that keep the class.
 
     Raises:
         MissingExtra: Pillow is not installed.
@@ -136,7 +147,12 @@ def write_overlay(result: Explanation, path: Path) -> None:
         raise MissingExtra("Pillow", "image", "write overlays") from None
     picture = _legible(result.picture)
     height, width = picture.shape[:2]
-    drawn = draw(picture, result.mask_at(height, width), result.summary())
+    if instances is None:
+        drawn = draw(picture, result.mask_at(height, width), result.summary())
+    else:
+        kept = [each.kept for each in instances]
+        caption = f"{result.summary()}  instances {sum(kept)}"
+        drawn = draw_parts(picture, [each.mask_at(height, width) for each in instances], kept, caption)
     with atomic_path(path) as temporary:
         Image.fromarray(drawn).save(temporary, format="PNG")
 
@@ -144,6 +160,18 @@ def write_overlay(result: Explanation, path: Path) -> None:
 def json_line(values: dict[str, Any]) -> str:
     """One record as one line of JSON."""
     return json.dumps(values, ensure_ascii=False) + "\n"
+
+
+def _instance_record(instance: Instance) -> dict[str, Any]:
+    height, width = instance.whole.picture.shape[:2]
+    mask = instance.mask_at(height, width)
+    return {
+        "kept": instance.kept,
+        "confidence": round(instance.confidence, 6),
+        "area": round(instance.area, 6),
+        "box": bounding_box(mask),
+        "mask": {"size": [height, width], "counts": run_lengths(mask)},
+    }
 
 
 def _below(folder: Path, out: Path) -> list[Path]:

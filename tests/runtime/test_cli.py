@@ -61,6 +61,17 @@ def test_explain_prints_only_json(whymask: Callable[..., Result], fused: Path, p
     assert [record["label"] for record in values["explanations"]] == ["blue", "blue"]
 
 
+def test_explain_divides_into_instances(whymask: Callable[..., Result], fused: Path, tmp_path: Path):
+    picture = np.zeros((32, 32, 3), np.uint8)
+    picture[:16, :8] = picture[:16, 24:] = (255, 0, 0)
+    Image.fromarray(picture).save(tmp_path / "two.png")
+    done = whymask("explain", fused, tmp_path / "two.png", "-o", tmp_path / "out", "--instances")
+    assert done.exit_code == 0, done.output
+    assert "two.png: red 99.7%, area 23.8%, instances 2\n" in done.stdout
+    (line,) = (tmp_path / "out" / "explanations.jsonl").read_text("utf-8").splitlines()
+    assert [each["box"] for each in json.loads(line)["instances"]] == [[0, 0, 8, 16], [24, 0, 32, 16]]
+
+
 def test_explain_runs_an_engine(
     whymask: Callable[..., Result],
     engine: Callable[..., ColourEngine],

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from whymask.runtime.errors import MissingExtra
-from whymask.runtime.overlay import CONTOUR, contour, draw
+from whymask.runtime.overlay import CONTOUR, PART_CONTOURS, UNCERTIFIED_CONTOUR, contour, draw, draw_parts
 
 
 @pytest.fixture
@@ -36,6 +36,18 @@ def test_the_rim_follows_the_mask_but_not_the_pictures_edge(kept: np.ndarray):
 @pytest.mark.parametrize("value", [0, 1])
 def test_empty_and_full_masks_have_no_rim(value: int):
     assert not contour(np.full((9, 9), value, bool), 1).any()
+
+
+def test_each_part_has_a_contour_of_its_own_and_white_where_it_is_not_certified(kept: np.ndarray):
+    others = [np.roll(kept, shift, axis=1) for shift in (31, 49)]
+    drawn = draw_parts(np.full((60, 80, 3), 150, np.uint8), [kept, *others], [True, True, False])
+    assert [tuple(drawn[20, column]) for column in (10, 40, 70)] == [*PART_CONTOURS[:2], UNCERTIFIED_CONTOUR]
+    assert (drawn[30, 10] == 150).all()
+    assert (drawn[50, 50] == 52).all()
+
+
+def test_no_part_leaves_everything_dimmed(kept: np.ndarray):
+    assert (draw_parts(np.full((60, 80, 3), 100, np.uint8), [], []) == 35).all()
 
 
 def test_a_caption_is_a_strip_at_the_lower_edge(kept: np.ndarray):

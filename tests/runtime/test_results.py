@@ -8,6 +8,7 @@ import pytest
 from whymask.runtime.errors import InputError
 from whymask.runtime.explainer import Explainer
 from whymask.runtime.images import Picture, rgb_from
+from whymask.runtime.overlay import PART_CONTOURS
 from whymask.runtime.results import bounding_box, overlay_names, pictures_from, record, run_lengths, write_overlay
 
 
@@ -66,6 +67,35 @@ def test_a_record_is_in_the_pictures_own_frame(explainer: Explainer, red_square:
     assert sum(values["mask"]["counts"]) == 64 * 64
     assert values["box"] == [0, 16, 32, 48]
     assert values["kept"] is True
+
+
+def two_squares() -> Picture:
+    picture = np.zeros((64, 64, 3), np.uint8)
+    picture[:32, :16] = picture[:32, 48:] = (255, 0, 0)
+    return picture
+
+
+def test_a_record_lists_instances_where_they_were_asked_for(explainer: Explainer):
+    result = explainer.explain(two_squares())
+    assert "instances" not in record(result, Path("a.png"), Path("a.png"))
+    values = record(result, Path("a.png"), Path("a.png"), result.instances())
+    assert [each["box"] for each in values["instances"]] == [[0, 0, 16, 32], [48, 0, 64, 32]]
+    assert [each["kept"] for each in values["instances"]] == [True, True]
+    assert sum(sum(each["mask"]["counts"][1::2]) for each in values["instances"]) == sum(values["mask"]["counts"][1::2])
+    first = values["instances"][0]
+    assert set(first) == {"kept", "confidence", "area", "box", "mask"}
+    assert (first["area"], first["mask"]["size"]) == (pytest.approx(1 / 8, abs=0.01), [64, 64])
+
+
+def test_the_overlay_shows_each_instances_contour(explainer: Explainer, tmp_path: Path):
+    result = explainer.explain(two_squares())
+    write_overlay(result, tmp_path / "whole.png")
+    write_overlay(result, tmp_path / "parts.png", result.instances())
+    drawn = {name: rgb_from(tmp_path / f"{name}.png").reshape(-1, 3) for name in ("whole", "parts")}
+    found = {
+        name: [bool((pixels == colour).all(axis=1).any()) for colour in PART_CONTOURS] for name, pixels in drawn.items()
+    }
+    assert found == {"whole": [True, *[False] * 4], "parts": [True, True, *[False] * 3]}
 
 
 @pytest.mark.parametrize(("size", "expected"), [((32, 40), (224, 280)), ((300, 225), (300, 225))])
