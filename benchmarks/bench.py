@@ -21,12 +21,14 @@ from whymask.benchmarks.bench_pair import (
     RunOptions,
     Runtime,
     agreement,
+    batches_of,
     check_graphs,
     open_pair,
     runner,
     timed_runner,
 )
 from whymask.benchmarks.bench_record import KIND, SCHEMA_VERSION, BenchRecord, GpuRun, GraphFile
+from whymask.benchmarks.energy import Energy, EnergySettings, measure_energy
 from whymask.benchmarks.gpu_state import GpuState, read_gpu_state, throttling
 from whymask.benchmarks.latency import (
     BenchSettings,
@@ -40,6 +42,8 @@ from whymask.benchmarks.latency import (
 from whymask.benchmarks.latency_pictures import PictureSource, load_pictures, synthetic_pictures
 from whymask.benchmarks.latency_stats import Summary, Times, judge, summarise
 from whymask.benchmarks.machine import Load, LoadMeter, describe_machine
+from whymask.benchmarks.memory import Memory, MemoryMeter
+from whymask.benchmarks.power import open_sensors
 from whymask.export.config import classifier_path
 from whymask.runtime.backends import Arrays
 from whymask.runtime.card import LOGITS, Card, InputCard
@@ -48,6 +52,7 @@ from whymask.runtime.engine_card import BUILDERS
 from whymask.runtime.explanation import Explanation
 from whymask.runtime.files import sha256_of
 from whymask.runtime.images import Picture, fit
+from whymask.runtime.progress import track
 from whymask.runtime.versions import installed_versions
 
 PACKAGES = (
@@ -74,6 +79,7 @@ def run_bench(
     settings: BenchSettings | None = None,
     on_progress: Callable[[float], None] | None = None,
     cuda_graph: bool = False,
+    energy: EnergySettings | None = None,
 ) -> BenchRecord:
     """Measure a fused graph beside its classifier alone.
 
@@ -86,22 +92,26 @@ def run_bench(
         settings: how to measure; None takes the defaults.
         on_progress: called with the share of the time limit that is used up.
         cuda_graph: run each engine as a captured CUDA graph.
+        energy: how to measure joules, after all else; None leaves them out.
 
     Raises:
         ArtefactError: a file is missing, is no such graph, or the two are not of one classifier.
         InputError: an option, or the folder of pictures, cannot be used.
-        BackendError: the provider, or TensorRT, does not load.
+        BackendError: the provider, or TensorRT, does not load; or a power sensor answers no more.
     """
     settings = settings or BenchSettings()
     alone_file = classifier_path(file) if classifier is None else classifier
-    with open_pair(file, alone_file, RunOptions(provider, threads, cuda_graph)) as pair:
+    meter = MemoryMeter()
+    with open_pair(file, alone_file, RunOptions(provider, threads, cuda_graph), meter.mark) as pair:
         check_graphs(pair, file, alone_file, settings.batch)
         card = pair.fused.card
         pictures, source = _pictures(data, settings, card.input)
         images = np.stack([fit(picture, card.input) for picture in pictures])
         share = agreement(pair, images[:AGREEMENT_PICTURES], settings.batch, alone_file)
         measured = _measure(pair, pictures, images, settings, on_progress)
-        return _record(pair, measured, settings, (file, alone_file), source, share)
+        meter.mark("after the measurement", pair.runtime.on_gpu)
+        joules = _measure_energy(pair, images, settings.batch, energy) if energy else None
+        return _record(pair, measured, settings, (file, alone_file), source, share, meter.memory(), joules)
 
 
 @dataclass(frozen=True)
@@ -135,6 +145,15 @@ def _measure(
     return _Measured(pairs, phases, device_ms, meter.load, before, after)
 
 
+def _measure_energy(pair: Pair, images: Images, batch: int, settings: EnergySettings) -> Energy:
+    batches = batches_of(images, batch)
+    with open_sensors(pair.runtime.on_gpu) as sensors:
+        if not sensors.found:
+            return Energy(settings, (), sensors.absent)
+        with track(settings.rounds, "joules an image", "rounds") as bar:
+            return measure_energy(sensors, runner(pair.fused), runner(pair.alone), batches, settings, bar.advance)
+
+
 def _record(
     pair: Pair,
     measured: _Measured,
@@ -142,6 +161,8 @@ def _record(
     files: tuple[Path, Path],
     source: PictureSource,
     share: float,
+    memory: Memory,
+    joules: Energy | None,
 ) -> BenchRecord:
     card, pairs, runtime = pair.fused.card, measured.pairs, pair.runtime
     ratio = pairs.ratio(settings)
@@ -180,6 +201,8 @@ def _record(
             graph: {name: summarise(times) for name, times in phases.items()}
             for graph, phases in measured.device_ms.items()
         },
+        memory=memory,
+        energy=joules,
         verdict=judge(
             ratio,
             pairs.fused_ms.size,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from whymask.runtime.engine_card import EngineCard
     from whymask.runtime.trt import TrtBackend
 
+OnStep = Callable[[str, bool], None]
+"""Told a step of loading, and whether a GPU holds what is loaded."""
+FUSED_LOADED, BOTH_LOADED = "fused graph loaded", "classifier loaded too"
 ONNXRUNTIME = "onnxruntime"
 LEAST_AGREEMENT = 0.9
 """Share of pictures with equal top-1 below which two files cannot be of one classifier, half precision or not."""
@@ -96,13 +99,16 @@ class Pair:
 
 
 @contextmanager
-def open_pair(file: Path, alone_file: Path, options: RunOptions) -> Iterator[Pair]:
+def open_pair(
+    file: Path, alone_file: Path, options: RunOptions, on_step: OnStep = lambda name, on_gpu: None
+) -> Iterator[Pair]:
     """Open both graphs in one runtime, and close them again.
 
     Args:
         file: the fused ONNX file or engine.
         alone_file: the classifier alone, of the same kind.
         options: how to run both.
+        on_step: called before loading and after each of the two, with whether a GPU holds what is loaded so far.
 
     Raises:
         ArtefactError: a file is missing, is no such graph, or the two do not belong together.
@@ -114,7 +120,8 @@ def open_pair(file: Path, alone_file: Path, options: RunOptions) -> Iterator[Pai
         raise ArtefactError(
             f"{alone_file}: no such file, expected the classifier alone, to compare with. {_made_by(file)}"
         )
-    with (_open_engines if _is_engine(file) else _open_onnx)(file, alone_file, options) as pair:
+    on_step("before loading", _is_engine(file))
+    with (_open_engines if _is_engine(file) else _open_onnx)(file, alone_file, options, on_step) as pair:
         yield pair
 
 
@@ -164,14 +171,19 @@ def feeds(backend: Backend, images: Images) -> Mapping[str, NDArray[Any]]:
     return {IMAGE: images, TARGET: np.full(len(images), PREDICTED, np.int64)}
 
 
+def batches_of(images: Images, batch: int) -> list[Images]:
+    """Every picture once, in batches uint8 (B, H, W, 3); the last is filled up with the first pictures."""
+    starts = range(0, len(images), batch)
+    return [np.ascontiguousarray(images[np.arange(at, at + batch) % len(images)]) for at in starts]
+
+
 def agreement(pair: Pair, images: Images, batch: int, alone_file: Path) -> float:
     """Share of equal top-1; two files that merely lie beside each other are refused.
 
     Raises:
         ArtefactError: they agree so seldom that they are not of one classifier.
     """
-    starts = range(0, len(images), batch)
-    batches = [np.ascontiguousarray(images[np.arange(at, at + batch) % len(images)]) for at in starts]
+    batches = batches_of(images, batch)
     run_fused, run_alone = runner(pair.fused), runner(pair.alone)
     equal = [run_fused(each)[LOGITS].argmax(1) == run_alone(each)[LOGITS].argmax(1) for each in batches]
     share = float(np.concatenate(equal).mean())
@@ -213,23 +225,25 @@ def _check_kinds(file: Path, alone_file: Path, options: RunOptions) -> None:
 
 
 @contextmanager
-def _open_onnx(file: Path, alone_file: Path, options: RunOptions) -> Iterator[Pair]:
+def _open_onnx(file: Path, alone_file: Path, options: RunOptions, on_step: OnStep) -> Iterator[Pair]:
     threads = len(usable_cpus()) if options.threads is None else options.threads
-    with (
-        OrtBackend(file, options.provider, threads, spin=False) as fused,
-        OrtBackend(alone_file, fused.provider, threads, spin=False) as alone,
-    ):
+    with ExitStack() as stack:
+        fused = stack.enter_context(OrtBackend(file, options.provider, threads, spin=False))
         on_gpu, precision = fused.provider != CPU, fused.card.precision
+        on_step(FUSED_LOADED, on_gpu)
+        alone = stack.enter_context(OrtBackend(alone_file, fused.provider, threads, spin=False))
+        on_step(BOTH_LOADED, on_gpu)
         transfers = INSIDE if on_gpu else "H2D and D2H do not apply: the graph runs in host memory"
         yield Pair(fused, alone, Runtime(ONNXRUNTIME, fused.provider, precision, threads, SLEEPING, transfers, on_gpu))
 
 
 @contextmanager
-def _open_engines(file: Path, alone_file: Path, options: RunOptions) -> Iterator[Pair]:
-    with (
-        open_engine(file, options.cuda_graph) as fused,
-        open_engine(alone_file, options.cuda_graph) as alone,
-    ):
+def _open_engines(file: Path, alone_file: Path, options: RunOptions, on_step: OnStep) -> Iterator[Pair]:
+    with ExitStack() as stack:
+        fused = stack.enter_context(open_engine(file, options.cuda_graph))
+        on_step(FUSED_LOADED, True)
+        alone = stack.enter_context(open_engine(alone_file, options.cuda_graph))
+        on_step(BOTH_LOADED, True)
         card = fused.engine_card
         _check_built_alike(card, alone.engine_card, alone_file)
         runtime = Runtime(

@@ -11,15 +11,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from whymask.benchmarks.energy import Energy
 from whymask.benchmarks.gpu_state import GpuState
 from whymask.benchmarks.latency import BenchSettings
 from whymask.benchmarks.latency_pictures import PictureSource
 from whymask.benchmarks.latency_stats import Ratio, Summary, Verdict
 from whymask.benchmarks.machine import Load, Machine
+from whymask.benchmarks.memory import Memory
 from whymask.runtime.files import write_atomically
 
-SCHEMA_VERSION = 2
-"""2 added `backend`, `gpu` and `device_phases`; no field changed its meaning, so that readers of 1 read 2 as well."""
+SCHEMA_VERSION = 3
+"""2 added `backend`, `gpu` and `device_phases`, 3 `memory` and `energy`; no field changed its meaning, so that readers
+of 1 read 3 as well."""
 KIND = "whymask.bench"
 
 
@@ -92,6 +95,8 @@ class BenchRecord:
         device_phases: of `fused` and `classifier`, the parts of a call of an engine without CUDA graph: `h2d`,
             `compute` and `d2h` by CUDA's events, `enqueue`, `enqueue_to_sync` and `total` by the host's clock; empty
             where the backend does not tell. `total` less `enqueue_to_sync` is what Python adds.
+        memory: of the process and the GPU, from before loading to after the measurement.
+        energy: joules an image, or why no sensor tells; None where they were not asked for (`--energy`).
         verdict: whether the figures may be quoted.
         samples: raw series in the order of timing; names end in their unit.
     """
@@ -127,6 +132,8 @@ class BenchRecord:
     images_per_second: float
     phases: dict[str, Summary]
     device_phases: dict[str, dict[str, Summary]]
+    memory: Memory
+    energy: Energy | None
     verdict: Verdict
     samples: dict[str, list[Any]]
 

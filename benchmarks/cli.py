@@ -46,6 +46,9 @@ def bench(
     pairs: Annotated[int, typer.Option(min=1, help="Fewest pairs to time; p99 wants 1000.")] = 100,
     batch: Annotated[int, typer.Option(min=1, help="Pictures a call.")] = 1,
     seed: Annotated[int, typer.Option(help="Of the pictures, the order of timing and the bootstrap.")] = 0,
+    energy: Annotated[
+        bool, typer.Option("--energy", help="Measure joules an image too, in about 90 s more, where a sensor tells.")
+    ] = False,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", metavar="JSON", help="Write the record, raw samples included.")
     ] = None,
@@ -57,9 +60,10 @@ def bench(
 
     Example:
         whymask bench fused.onnx --data photos --threads 1 -o bench.json
-        whymask bench fused.plan --data photos --cuda-graph -o bench.json
+        whymask bench fused.plan --data photos --cuda-graph --energy -o bench.json
     """
     from whymask.benchmarks.bench import run_bench
+    from whymask.benchmarks.energy import EnergySettings
     from whymask.benchmarks.latency import BenchSettings
     from whymask.runtime.progress import track
 
@@ -73,7 +77,8 @@ def bench(
                 progress.advance(int(100 * share) - done)
                 done = int(100 * share)
 
-        record = run_bench(file, classifier, data, provider, threads, settings, on_progress, cuda_graph)
+        joules = EnergySettings() if energy else None
+        record = run_bench(file, classifier, data, provider, threads, settings, on_progress, cuda_graph, joules)
         if done < 100:
             progress.advance(100 - done, note="the interval is narrow enough")
     if output is not None:

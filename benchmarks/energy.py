@@ -157,10 +157,10 @@ def measure_energy(
     settings: EnergySettings,
     on_round: Callable[[], None] = lambda: None,
 ) -> Energy:
-    """Measure both graphs by all sensors of a machine at once; where there is none, nothing is run.
+    """Measure both graphs by all sensors of a machine at once.
 
     Args:
-        sensors: of `open_sensors`.
+        sensors: of `open_sensors`, at least one of them found.
         fused: the fused graph.
         classifier: the classifier alone.
         batches: uint8 (B, H, W, 3) each, taken in turn.
@@ -171,8 +171,6 @@ def measure_energy(
         BackendError: a sensor answers no more.
     """
     found = sensors.found
-    if not found:
-        return Energy(settings, (), sensors.absent)
     runs = {FUSED: fused, CLASSIFIER: classifier}
     endless = itertools.cycle(batches)
     rounds = []

@@ -5,13 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from whymask.benchmarks.bench_record import BenchRecord, GpuRun
+from whymask.benchmarks.energy import Energy, Joules
 from whymask.benchmarks.latency_stats import Summary
+from whymask.benchmarks.memory import DEVICE, NO_GPU, Memory
 from whymask.runtime.card import DROPPED_LOGITS, KEPT_LOGITS
 
 if TYPE_CHECKING:
     from rich.table import Table
 
 COLUMNS = ("p50", "p90", "p95", "p99", "max")
+MIB = 1 << 20
 TAIL_SAMPLES = 1000
 """Fewest samples of which ten lie above p99."""
 
@@ -52,7 +55,43 @@ def notes(record: BenchRecord) -> list[str]:
     found.append(record.transfers)
     if record.gpu is not None:
         found += _gpu_notes(record.gpu)
+    found += _memory_notes(record.memory)
+    if record.energy is not None:
+        found += _energy_notes(record.energy)
     return found
+
+
+def _memory_notes(memory: Memory) -> list[str]:
+    """Resident set and the GPU's memory, step by step; why the GPU's is not known where one ran the graphs."""
+    process = {mark.name: mark.rss_bytes for mark in memory.marks} | {"at most": memory.peak_rss_bytes}
+    gpu = {mark.name: mark.device_used_bytes for mark in memory.marks}
+    found = [f"memory of the process: {_sizes(process)}"]
+    if any(gpu.values()):
+        return [*found, f"memory of the GPU in use by all processes: {_sizes(gpu)}"]
+    reasons = dict.fromkeys(mark.absent[DEVICE] for mark in memory.marks if mark.absent.get(DEVICE, NO_GPU) != NO_GPU)
+    return found + [f"memory of the GPU is unknown: {reason}" for reason in reasons]
+
+
+def _sizes(steps: dict[str, int | None]) -> str:
+    told = {name: "?" if held is None else f"{held / MIB:.0f}" for name, held in steps.items()}
+    return ", ".join(f"{name} {held} MiB" for name, held in told.items())
+
+
+def _energy_notes(energy: Energy) -> list[str]:
+    """A line a sensor, and a line a source that is absent."""
+    found = [
+        f"the explanation costs {_joules(each.explanation, energy.settings.confidence)} an image: "
+        f"{each.fused.value:.3g} J instead of {each.classifier.value:.3g} J; {each.source}, {each.rail} ({each.scope}), "
+        f"{each.idle_watts:.1f} W of idleness subtracted"
+        for each in energy.sensors
+    ]
+    return found + [f"no joules of {source}: {reason}" for source, reason in energy.absent.items()]
+
+
+def _joules(figure: Joules, confidence: float) -> str:
+    if figure.low is None or figure.high is None:
+        return f"{figure.value:.3g} J (too few rounds for an interval)"
+    return f"{figure.value:.3g} J ({100 * confidence:g} % CI {figure.low:.3g} to {figure.high:.3g} J)"
 
 
 def _gpu_notes(gpu: GpuRun) -> list[str]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
+import time
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -19,10 +21,12 @@ from typer.testing import CliRunner  # noqa: E402
 from whymask.benchmarks.bench import run_bench  # noqa: E402
 from whymask.benchmarks.bench_record import SCHEMA_VERSION, BenchRecord  # noqa: E402
 from whymask.benchmarks.cli import bench  # noqa: E402
+from whymask.benchmarks.energy import EnergySettings  # noqa: E402
 from whymask.benchmarks.latency import BenchSettings  # noqa: E402
 from whymask.benchmarks.latency_pictures import load_pictures, synthetic_pictures  # noqa: E402
 from whymask.benchmarks.latency_stats import Ratio, Verdict  # noqa: E402
 from whymask.benchmarks.latency_table import headline, notes  # noqa: E402
+from whymask.benchmarks.power import Sensor, Sensors  # noqa: E402
 from whymask.runtime.errors import ArtefactError, InputError  # noqa: E402
 
 QUICK = BenchSettings(
@@ -31,7 +35,7 @@ QUICK = BenchSettings(
 GOLDEN_KEYS = """
 schema kind created fused_file classifier_file classifier_id explainer_kind precision cost outputs backend provider
 transfers waiting batch threads height width settings images machine load versions gpu top1_agreement fused classifier
-ratio images_per_second phases device_phases verdict samples
+ratio images_per_second phases device_phases memory energy verdict samples
 """.split()
 GOLDEN_SUMMARY = ["count", "min_ms", "p50_ms", "p90_ms", "p95_ms", "p99_ms", "max_ms", "mean_ms", "std_ms", "iqr_ms"]
 
@@ -66,11 +70,13 @@ def run(*arguments: object):
 def test_the_record_has_the_golden_keys(record: BenchRecord):
     read = json.loads(record.to_json())
     assert list(read) == GOLDEN_KEYS
-    assert (read["schema"], read["kind"]) == (SCHEMA_VERSION, "whymask.bench") == (2, "whymask.bench")
+    assert (read["schema"], read["kind"]) == (SCHEMA_VERSION, "whymask.bench") == (3, "whymask.bench")
     assert list(read["fused"]) == list(read["classifier"]) == GOLDEN_SUMMARY
     assert list(read["phases"]) == ["preprocess", "run", "postprocess", "total"]
     assert list(read["ratio"]) == ["value", "low", "high", "confidence", "resamples", "block"]
     assert list(read["verdict"]) == ["valid", "reasons"]
+    assert list(read["memory"]) == ["marks", "peak_rss_bytes", "device_total_bytes", "absent"]
+    assert read["energy"] is None
     assert {"whymask", "numpy", "onnxruntime", "python"} <= set(read["versions"])
 
 
@@ -96,6 +102,47 @@ def test_the_record_says_on_what_it_was_measured(record: BenchRecord):
     assert record.top1_agreement == 1.0
     assert (record.images.kind, record.images.count) == ("synthetic", 4)
     assert any(note.startswith("pictures are synthetic") for note in notes(record))
+
+
+def test_the_record_says_what_memory_was_held_at_each_step(record: BenchRecord):
+    names = ["before loading", "fused graph loaded", "classifier loaded too", "after the measurement"]
+    assert [mark.name for mark in record.memory.marks] == names
+    held = [mark.rss_bytes for mark in record.memory.marks]
+    if held[0] is not None:
+        assert max(held) <= record.memory.peak_rss_bytes
+    assert record.memory.absent["device_total_bytes"] == "no GPU ran the graphs"
+    assert any(note.startswith("memory of the process: before loading ") for note in notes(record))
+    assert not any("memory of the GPU" in note for note in notes(record))
+
+
+def sensors_of(*found: Sensor, **absent: str):
+    return lambda on_gpu: nullcontext(Sensors(found, absent))
+
+
+def test_joules_are_measured_when_asked_for_and_said_with_their_rail(fused: Path, monkeypatch: pytest.MonkeyPatch):
+    counter = Sensor("RAPL", "package-0", "processor packages", True, 0.0, time.process_time)
+    monkeypatch.setattr("whymask.benchmarks.bench.open_sensors", sensors_of(counter, NVML="no GPU ran the graphs"))
+    quick = EnergySettings(period_s=0.01, idle_seconds=0.02, block_seconds=0.02, rounds=6)
+    record = run_bench(fused, threads=1, settings=QUICK, energy=quick)
+    read = json.loads(record.to_json())["energy"]
+    assert list(read) == ["settings", "sensors", "absent"]
+    (told,) = read["sensors"]
+    assert (told["rail"], len(told["rounds"])) == ("package-0", 6)
+    assert told["fused"]["value"] > 0.0  # The stand-in counts a joule a second of work, and none of sleep.
+    assert told["fused_watts"] > 10 * abs(told["idle_watts"])
+    text = "\n".join(notes(record))
+    assert re.search(
+        r"the explanation costs \S+ J \(95 % CI .* J\) an image: .*; RAPL, package-0 \(processor pack", text
+    )
+    assert "no joules of NVML: no GPU ran the graphs" in text
+
+
+def test_joules_that_no_sensor_tells_are_absent_with_the_reason(fused: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("whymask.benchmarks.bench.open_sensors", sensors_of(RAPL="no such counters"))
+    done = run(fused, "--seconds", 0.2, "--threads", 1, "--energy", "--json")
+    assert done.exit_code == 0, done.output
+    energy = json.loads(done.stdout)["energy"]
+    assert (energy["sensors"], energy["absent"]) == ([], {"RAPL": "no such counters"})
 
 
 def test_without_a_classifier_beside_it_the_error_says_how_to_make_one(tmp_path: Path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -22,7 +23,7 @@ from whymask.benchmarks.latency import BenchSettings  # noqa: E402
 from whymask.benchmarks.latency_table import notes, where  # noqa: E402
 from whymask.export.config import classifier_path  # noqa: E402
 from whymask.runtime.cuda import CudaDriver  # noqa: E402
-from whymask.runtime.errors import ArtefactError, InputError  # noqa: E402
+from whymask.runtime.errors import ArtefactError, BackendError, InputError  # noqa: E402
 
 QUICK = BenchSettings(
     seconds=0.2, pictures=4, warmup_seconds=0.0, warmup_pairs=2, min_pairs=10, resamples=50, phase_calls=5
@@ -80,6 +81,27 @@ def test_clocks_that_nobody_tells_are_said_to_be_unknown(tmp_path: Path, gpu: li
     assert "clocks of the GPU are unknown: NVML was not asked: no module pynvml; pip install nvidia-ml-py" in notes(
         record
     )
+
+
+def test_the_record_says_what_the_gpu_held_or_why_it_is_not_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    free = iter([900, 800, 700, 650])
+    cuda = SimpleNamespace(memory_info=lambda: (next(free) << 20, 1000 << 20))
+    monkeypatch.setattr("whymask.benchmarks.memory.open_cuda", lambda: cuda)
+    record = run_bench(write_engine_pair(tmp_path), settings=QUICK)
+    assert [mark.device_used_bytes >> 20 for mark in record.memory.marks] == [100, 200, 300, 350]
+    assert record.memory.device_total_bytes == 1000 << 20
+    assert "memory of the GPU in use by all processes: before loading 100 MiB, fused graph loaded 200 MiB" in "\n".join(
+        notes(record)
+    )
+
+
+def test_a_gpu_that_does_not_tell_its_memory_is_said_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def refuse():
+        raise BackendError("no GPU can be used: no driver")
+
+    monkeypatch.setattr("whymask.benchmarks.memory.open_cuda", refuse)
+    record = run_bench(write_engine_pair(tmp_path), settings=QUICK)
+    assert "memory of the GPU is unknown: no GPU can be used: no driver" in notes(record)
 
 
 def test_a_throttled_gpu_makes_the_figures_invalid(tmp_path: Path, gpu: list[GpuState]):

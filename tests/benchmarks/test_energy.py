@@ -97,15 +97,10 @@ def test_too_few_rounds_give_no_interval_instead_of_a_narrow_one():
     assert (told.explanation.low, told.explanation.high) == (None, None)
 
 
-def test_without_a_sensor_nothing_is_run_and_the_reasons_are_kept():
-    world = World()
-    energy = world.measure(absent={"RAPL": "for root alone"})
-    assert (energy.sensors, energy.absent, world.order) == ((), {"RAPL": "for root alone"}, [])
-
-
 def test_several_sensors_see_the_same_blocks():
     world = World()
-    energy = world.measure(sensor(world.counter, True), sensor(lambda: 7.0))
+    energy = world.measure(sensor(world.counter, True), sensor(lambda: 7.0), absent={"RAPL": "for root alone"})
+    assert energy.absent == {"RAPL": "for root alone"}
     first, second = energy.sensors
     assert [each.fused.images for each in first.rounds] == [each.fused.images for each in second.rounds]
     assert second.explanation.value == pytest.approx(0.0, abs=1e-9)
