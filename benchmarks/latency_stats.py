@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -119,17 +120,38 @@ def paired_ratio(fused_ms: Times, classifier_ms: Times, confidence: float, resam
         raise InputError(
             f"{count} samples of the fused graph and {classifier_ms.size} of the classifier; expected pairs"
         )
-    block = max(1, round(count ** (1 / 3)))
-    random = np.random.default_rng(seed)
-    ratios = np.empty(resamples)
-    for start in range(0, resamples, _RESAMPLES_AT_ONCE):
-        some = min(_RESAMPLES_AT_ONCE, resamples - start)
-        chosen = _blocks(random, count, block, some)
-        ratios[start : start + some] = np.median(fused_ms[chosen], 1) / np.median(classifier_ms[chosen], 1)
+    fused, classifier = resampled_medians((fused_ms, classifier_ms), resamples, seed)
+    ratios = fused / classifier
     tail = 100.0 * (1.0 - confidence) / 2.0
     low, high = np.percentile(ratios, (tail, 100.0 - tail))
     value = float(np.median(fused_ms) / np.median(classifier_ms))
-    return Ratio(value, float(low), float(high), confidence, resamples, block)
+    return Ratio(value, float(low), float(high), confidence, resamples, _block(count))
+
+
+def resampled_medians(series: Sequence[Times], resamples: int, seed: int) -> NDArray[np.float64]:
+    """Medians of series that were timed side by side, resampled in blocks at the same places.
+
+    Args:
+        series: float64 (n,) each, of equal length.
+        resamples: number of bootstrap resamples.
+        seed: of the resampling.
+
+    Returns:
+        float64 (series, resamples).
+    """
+    count = series[0].size
+    random = np.random.default_rng(seed)
+    medians = np.empty((len(series), resamples))
+    for start in range(0, resamples, _RESAMPLES_AT_ONCE):
+        some = min(_RESAMPLES_AT_ONCE, resamples - start)
+        chosen = _blocks(random, count, _block(count), some)
+        medians[:, start : start + some] = [np.median(each[chosen], 1) for each in series]
+    return medians
+
+
+def _block(count: int) -> int:
+    """Neighbours that are drawn together."""
+    return max(1, round(count ** (1 / 3)))
 
 
 def _blocks(random: np.random.Generator, count: int, block: int, resamples: int) -> NDArray[np.int64]:

@@ -81,8 +81,8 @@ def _energy_notes(energy: Energy) -> list[str]:
     """A line a sensor, and a line a source that is absent."""
     found = [
         f"the explanation costs {_joules(each.explanation, energy.settings.confidence)} an image: "
-        f"{each.fused.value:.3g} J instead of {each.classifier.value:.3g} J; {each.source}, {each.rail} ({each.scope}), "
-        f"{each.idle_watts:.1f} W of idleness subtracted"
+        f"{each.fused.value:.3g} J instead of {each.classifier.value:.3g} J; {each.source}, {each.rail} "
+        f"({each.scope}), {each.idle_watts:.1f} W of idleness subtracted"
         for each in energy.sensors
     ]
     return found + [f"no joules of {source}: {reason}" for source, reason in energy.absent.items()]
