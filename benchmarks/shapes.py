@@ -83,8 +83,32 @@ def make_shapes(
             f"shapes: count {count}, size {size}, two_objects {two_objects}, empty {empty}; "
             f"expected a count from 1, a size from {MIN_SIZE} and shares in [0, 1]"
         )
+    return _in_chunks(count, start, lambda indices: _render(indices, size, seed, two_objects, empty))
+
+
+def make_twins(count: int, size: int, seed: int, start: int = 0) -> ShapeSet:
+    """Render images with two objects of one class, each in a half of its own: upper and lower, or left and right.
+
+    Both are somewhat smaller than a single object of `make_shapes`; all else is drawn as there. `second_labels` are the
+    labels again.
+
+    Args:
+        count: number of images.
+        size: side of the square images in pixels, at least 32.
+        seed: of the set; images are none of `make_shapes` of the same seed.
+        start: index of the first image.
+
+    Raises:
+        InputError: a count below 1 or a size below 32.
+    """
+    if count < 1 or size < MIN_SIZE:
+        raise InputError(f"twins: count {count}, size {size}; expected a count from 1 and a size from {MIN_SIZE}")
+    return _in_chunks(count, start, lambda indices: _render_twins(indices, size, seed))
+
+
+def _in_chunks(count: int, start: int, render: Callable[[range], ShapeSet]) -> ShapeSet:
     ends = range(start, start + count, CHUNK)
-    chunks = [_render(range(i, min(i + CHUNK, start + count)), size, seed, two_objects, empty) for i in ends]
+    chunks = [render(range(i, min(i + CHUNK, start + count))) for i in ends]
     return ShapeSet(*(np.concatenate([getattr(chunk, name) for chunk in chunks]) for name in ShapeSet.__annotations__))
 
 
@@ -113,7 +137,17 @@ class _Draws:
 def _render(indices: range, size: int, seed: int, two_objects: float, empty: float) -> ShapeSet:
     draws = _Draws(indices, size, seed)
     labels, second_labels, paired = _draw_classes(draws, two_objects, empty)
-    centre, radius, second_centre, second_radius = _draw_places(draws, paired)
+    return _painted(draws, size, labels, second_labels, _draw_places(draws, paired))
+
+
+def _render_twins(indices: range, size: int, seed: int) -> ShapeSet:
+    draws = _Draws(indices, size, seed)
+    labels = draws.choice(len(CLASSES))
+    return _painted(draws, size, labels, labels.copy(), _draw_twin_places(draws))
+
+
+def _painted(draws: _Draws, size: int, labels: Ints, second_labels: Ints, places: Places) -> ShapeSet:
+    centre, radius, second_centre, second_radius = places
     lights, background_light = _draw_lights(draws)
     images = _patchwork(draws, size, background_light)
     _scatter_distractors(images, draws)
@@ -135,8 +169,12 @@ def _draw_classes(draws: _Draws, two_objects: float, empty: float) -> tuple[Ints
     return np.where(is_empty, NOTHING, labels), np.where(paired, second, -1), paired
 
 
-def _draw_places(draws: _Draws, paired: Bools) -> tuple[Floats, Floats, Floats, Floats]:
-    """Centres (N, 2) and radii (N, 1) of the two objects, in shares of the side; their circles never touch."""
+Places = tuple[Floats, Floats, Floats, Floats]
+"""Centres (N, 2) and radii (N, 1) of the larger, then of the smaller object, in shares of the side."""
+
+
+def _draw_places(draws: _Draws, paired: Bools) -> Places:
+    """Circles that never touch."""
     radius: Floats = np.where(paired[:, None], draws.uniform(0.26, 0.3), draws.uniform(0.26, 0.4))
     centre: Floats = radius + (1.0 - 2.0 * radius) * draws.uniform(width=2)
     second_radius = radius * draws.uniform(0.42, 0.52)
@@ -147,6 +185,19 @@ def _draw_places(draws: _Draws, paired: Bools) -> tuple[Floats, Floats, Floats, 
     apart = np.linalg.norm(inner - centre[:, None], axis=2) > radius + second_radius
     second_centre: Floats = inner[np.arange(len(inner)), apart.argmax(axis=1)]
     return centre, radius, second_centre, second_radius
+
+
+def _draw_twin_places(draws: _Draws) -> Places:
+    """Circles on both sides of a line through the middle, at least a twenty-fifth of the side apart."""
+    radius, second_radius = draws.uniform(0.2, 0.23), draws.uniform(0.2, 0.23)
+    centres = []
+    for side, each in enumerate((radius, second_radius)):
+        across = 0.52 * side + each + (0.48 - 2.0 * each) * draws.uniform()
+        along = each + (1.0 - 2.0 * each) * draws.uniform()
+        centres.append(np.concatenate([across, along], axis=1))
+    upright = draws.uniform() < 0.5
+    first, second = (np.where(upright, centre, centre[:, ::-1]) for centre in centres)
+    return first, radius, second, second_radius
 
 
 def _draw_lights(draws: _Draws) -> tuple[list[Floats], Floats]:
