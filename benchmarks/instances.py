@@ -191,12 +191,13 @@ def row_from_scores(case: Case, scores: Sequence[Score]) -> dict[str, Any]:
 
 
 def report_from_measurements(
-    graph: Path, explainer: Explainer, measured: Sequence[Measured], command: str
+    graph: Path, sha256: str, explainer: Explainer, measured: Sequence[Measured], command: str
 ) -> dict[str, Any]:
     """Everything that is written as JSON.
 
     Args:
         graph: the file that was judged.
+        sha256: of it, when it was loaded.
         explainer: it, loaded.
         measured: one a set.
         command: what a reader runs to make it again.
@@ -214,7 +215,7 @@ def report_from_measurements(
         "schema": SCHEMA_VERSION,
         "command": command,
         "graph": graph.name,
-        "graph_sha256": sha256_of(graph),
+        "graph_sha256": sha256,
         "classifier_sha256": explainer.card.classifier.sha256,
         "provider": explainer.provider,
         "least_share": LEAST_SHARE,
@@ -293,10 +294,11 @@ def judge(
 ) -> None:
     """Judge a graph, print the tables and write the record."""
     with load(graph) as explainer:
+        sha256 = sha256_of(graph)
         sets = _sets(explainer, count, seed)
         measured = [measure_instances(explainer, each, seed=seed) for each in sets]
         command = f"python -m whymask.benchmarks.instances {graph.name} --count {count} --seed {seed}"
-        report = report_from_measurements(graph, explainer, measured, command)
+        report = report_from_measurements(graph, sha256, explainer, measured, command)
     write_atomically(out, json_from_report(report) + "\n")
     typer.echo(page_from_report(report))
     typer.echo(f"Written: {out}")
