@@ -77,10 +77,13 @@ def recording(model: nn.Module, names: Sequence[str]) -> Iterator[dict[str, Tens
 
 
 def describe_output(name: str, output: Any, height: int, width: int) -> Tap | None:
-    """Tell the layout of a module's output for an input of (height, width); None where it is no feature map."""
+    """Tell the layout of a module's output for one input of (height, width); None where it is no feature map."""
     if not isinstance(output, Tensor) or not output.is_floating_point():
         return None
     shape = tuple(output.shape)
+    # Blocks that fold patches or windows into the batch (MobileViT, Swin) give more than one row an image.
+    if shape[:1] != (1,):
+        return None
     if len(shape) == 4:
         if shape[2] > 1 and _same_aspect(shape[2], shape[3], height, width):
             return Tap(name, "nchw", shape[1], shape[2], shape[3])

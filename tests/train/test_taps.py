@@ -37,7 +37,7 @@ def test_tokens_become_rows_of_patches() -> None:
     assert tap.to_map(tokens)[0, 0].tolist() == [[1, 2, 3], [4, 5, 6], [7, 8, 9]]
 
 
-@pytest.mark.parametrize("shape", [(1, 1000), (1, 3, 5, 9), (1, 512, 1, 1)])
+@pytest.mark.parametrize("shape", [(1, 1000), (1, 3, 5, 9), (1, 512, 1, 1), (4, 49, 96), (4, 8, 7, 7)])
 def test_what_is_no_feature_map_is_passed_over(shape: tuple[int, ...]) -> None:
     assert describe_output("block", torch.zeros(shape), 224, 224) is None
 
@@ -52,6 +52,7 @@ def test_what_is_no_feature_map_is_passed_over(shape: tuple[int, ...]) -> None:
         ("timm:mobilenetv3_small_050", 64, (8, 4, 2), False),
         ("timm:vit_tiny_patch16_224", 224, (14, 14, 14), True),
         ("torchvision:swin_t", 64, (8, 4, 2), True),
+        ("timm:mobilevit_xxs", 64, (8, 4, 2), True),
     ],
 )
 def test_taps_are_chosen_for_convolutional_and_transformer_classifiers(
