@@ -151,7 +151,8 @@ def resampled_medians(series: Sequence[Times], resamples: int, seed: int) -> NDA
 
 def _block(count: int) -> int:
     """Neighbours that are drawn together."""
-    return max(1, round(count ** (1 / 3)))
+    neighbours: int = round(count ** (1 / 3))
+    return max(1, neighbours)
 
 
 def _blocks(random: np.random.Generator, count: int, block: int, resamples: int) -> NDArray[np.int64]:
