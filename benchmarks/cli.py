@@ -5,6 +5,8 @@ Only typer and the runtime are imported here, so that `--help` works where nothi
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -65,22 +67,11 @@ def bench(
     from whymask.benchmarks.bench import run_bench
     from whymask.benchmarks.energy import EnergySettings
     from whymask.benchmarks.latency import BenchSettings
-    from whymask.runtime.progress import track
 
     settings = BenchSettings(seconds=seconds, min_pairs=pairs, batch=batch, seed=seed)
-    with track(100, f"bench {file.name}, % of {seconds:g} s") as progress:
-        done = 0
-
-        def on_progress(share: float) -> None:
-            nonlocal done
-            if int(100 * share) > done:
-                progress.advance(int(100 * share) - done)
-                done = int(100 * share)
-
-        joules = EnergySettings() if energy else None
+    joules = EnergySettings() if energy else None
+    with _percent(f"bench {file.name}, % of {seconds:g} s", "the interval is narrow enough") as on_progress:
         record = run_bench(file, classifier, data, provider, threads, settings, on_progress, cuda_graph, joules)
-        if done < 100:
-            progress.advance(100 - done, note="the interval is narrow enough")
     if output is not None:
         record.save(output)
     if as_json:
@@ -156,6 +147,25 @@ def evaluate(
     if output is not None:
         write_report(output, report)
     typer.echo(json_from_report(report) if as_json else results_page([report]))
+
+
+@contextmanager
+def _percent(title: str, ended_early: str) -> Iterator[Callable[[float], None]]:
+    """Progress of what tells its share of a limit; a note where it ends before the limit."""
+    from whymask.runtime.progress import track
+
+    with track(100, title) as progress:
+        done = 0
+
+        def on_progress(share: float) -> None:
+            nonlocal done
+            if int(100 * share) > done:
+                progress.advance(int(100 * share) - done)
+                done = int(100 * share)
+
+        yield on_progress
+        if done < 100:
+            progress.advance(100 - done, note=ended_early)
 
 
 def _console() -> Console:
