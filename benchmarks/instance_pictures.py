@@ -6,7 +6,7 @@ Letters: H W a picture's height and width, K objects of the class in it.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -94,11 +94,11 @@ def mosaics(explainer: Explainer, files: Sequence[Path], count: int, seed: int) 
 
     Each photograph has a place of its own. Its class is what the classifier calls it when it is shown there alone, the
     rest filled, so that each of the two tiles does keep the class: what is judged is the explanation, not the
-    classifier.
+    classifier. A photograph that it calls something else by itself is left out: the filled frame made that class.
 
     Args:
         explainer: of any classifier.
-        files: photographs.
+        files: photographs, of any size.
         count: number of mosaics; a photograph may return in several.
         seed: of the places and the choice.
 
@@ -111,12 +111,15 @@ def mosaics(explainer: Explainer, files: Sequence[Path], count: int, seed: int) 
     tiles = np.stack([fit(rgb_from(file), tile) for file in files])
     places = rng.permutation(len(files)) % 4
     shown = (_placed(explainer.card.fill, {int(place): each}) for place, each in zip(places, tiles, strict=True))
-    labels = np.array([result.index for result in explainer.explain_batch(shown, BATCH)], np.int64)
+    labels = _named(explainer, shown)
+    sure = labels == _named(explainer, files)
+    tiles, places, labels = tiles[sure], places[sure], labels[sure]
     pairs = [pair for diagonal in DIAGONALS for pair in _pairs(labels, places, diagonal)]
     if not pairs:
         raise InputError(
-            f"mosaics: {len(files)} photographs of {len(np.unique(labels))} classes, none of which has two on a "
-            "diagonal beside two of others; give more photographs of fewer classes"
+            f"mosaics: {len(labels)} of {len(files)} photographs keep their class as a tile, of "
+            f"{len(np.unique(labels))} classes, none of which has two on a diagonal beside two of others; "
+            "give more photographs of fewer classes"
         )
     chosen = (pairs[int(rng.integers(len(pairs)))] for _ in range(count))
     return PictureSet(
@@ -139,6 +142,11 @@ def _side(explainer: Explainer) -> int:
 
 def _graph_labels(explainer: Explainer, drawn: ShapeSet) -> list[int]:
     return [class_index(explainer.card, LABELS[label]) for label in drawn.labels]
+
+
+def _named(explainer: Explainer, pictures: Iterable[object]) -> NDArray[np.int64]:
+    """int64, (n,): what the classifier calls each picture."""
+    return np.array([result.index for result in explainer.explain_batch(pictures, BATCH)], np.int64)
 
 
 def _pairs(

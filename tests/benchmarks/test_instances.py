@@ -134,8 +134,14 @@ def test_a_mosaic_shows_two_of_a_class_on_a_diagonal(colours: Explainer, photos:
     assert {each.label for each in made.pictures} == {0, 1, 2}
     again = mosaics(colours, photos, 8, seed=0)
     assert all(np.array_equal(a.image, b.image) for a, b in zip(made.pictures, again.pictures, strict=True))
-    with pytest.raises(InputError, match="8 photographs of 1 classes, none of which has two on a diagonal beside two"):
+    with pytest.raises(InputError, match="8 of 8 photographs keep their class as a tile, of 1 classes, none of which"):
         mosaics(colours, photos[:8], 8, seed=0)
+
+
+def test_a_photograph_that_the_filled_frame_renames_is_left_out(colours: Explainer, tmp_path: Path):
+    Image.fromarray(np.full((20, 24, 3), (20, 0, 0), np.uint8)).save(tmp_path / "faint.png")
+    with pytest.raises(InputError, match="0 of 8 photographs keep their class as a tile"):
+        mosaics(colours, [tmp_path / "faint.png"] * 8, 8, seed=0)
 
 
 def test_the_command_writes_a_record_and_prints_a_table(
