@@ -7,8 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from colour_engine import ColourEngine
 from part_backend import SIZE, WHITE, PartBackend, explained, squares
 
+from whymask.runtime import trt
 from whymask.runtime.errors import BackendError, InputError
 from whymask.runtime.explainer import Explainer, load
 from whymask.runtime.explanation import Explanation
@@ -141,6 +143,16 @@ def test_real_graphs_answer_the_same_from_many_threads(explainer: Explainer, red
         found = list(pool.map(lambda result: result.instances(), results))
     assert {tuple(each.box for each in instances) for instances in found} == {((0, 8, 16, 24),)}
     assert all(instances[0].kept for instances in found)
+
+
+def test_an_engine_is_asked_too(engine: Callable[..., ColourEngine], monkeypatch: pytest.MonkeyPatch):
+    made = engine(batches=(1, 2))
+    monkeypatch.setattr(trt, "open_cuda", lambda: made.cuda)
+    picture = np.zeros((32, 32, 3), np.uint8)
+    picture[:16, :8] = picture[:16, 24:] = (255, 0, 0)
+    with load(made.path, cuda_graph=True) as explainer:
+        found = explainer.explain(picture).instances()
+    assert [(each.kept, each.box) for each in found] == [(True, (0, 0, 8, 16)), (True, (24, 0, 32, 16))]
 
 
 def test_a_closed_explainer_says_so(fused: Path, red_square: Picture):
