@@ -15,7 +15,7 @@ from whymask.runtime.errors import BackendError
 
 STATUS = Path("/proc/self/status")
 RSS, DEVICE, PEAK = "rss_bytes", "device_used_bytes", "peak_rss_bytes"
-NO_GPU = "no GPU ran the graphs"
+NO_GPU = "no GPU holds a graph at this moment"
 
 
 @dataclass(frozen=True)

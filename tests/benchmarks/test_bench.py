@@ -110,7 +110,7 @@ def test_the_record_says_what_memory_was_held_at_each_step(record: BenchRecord):
     held = [mark.rss_bytes for mark in record.memory.marks]
     if held[0] is not None:
         assert max(held) <= record.memory.peak_rss_bytes
-    assert record.memory.absent["device_total_bytes"] == "no GPU ran the graphs"
+    assert record.memory.absent["device_total_bytes"] == "no GPU holds a graph at this moment"
     assert any(note.startswith("memory of the process: before loading ") for note in notes(record))
     assert not any("memory of the GPU" in note for note in notes(record))
 
