@@ -7,7 +7,6 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
 
 from whymask.benchmarks.memory import NO_GPU, MemoryMeter
@@ -18,32 +17,33 @@ MIB = 1 << 20
 linux = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the resident set is read from Linux's /proc")
 
 
-@linux
-def test_what_is_allocated_between_two_marks_is_in_the_resident_set():
-    meter = MemoryMeter()
-    meter.mark("before", on_gpu=False)
-    held = np.ones(64 * MIB, np.uint8)
-    meter.mark("after", on_gpu=False)
-    before, after = meter.memory().marks
-    assert (before.name, after.name) == ("before", "after")
-    assert after.rss_bytes - before.rss_bytes == pytest.approx(held.nbytes, rel=0.2)
-
-
-@linux
-def test_the_peak_remembers_what_was_freed():
-    program = """
+def marks_of(allocation: str) -> tuple[int, int, int]:
+    """Resident set before and after an allocation, and the peak, in a process whose memory nothing else has used."""
+    program = f"""
 import numpy as np
 from whymask.benchmarks.memory import MemoryMeter
 meter = MemoryMeter()
 meter.mark("before", False)
-held = np.ones(96 << 20, np.uint8)
-del held
+{allocation}
 meter.mark("after", False)
 memory = meter.memory()
+assert [mark.name for mark in memory.marks] == ["before", "after"]
 print(*(mark.rss_bytes for mark in memory.marks), memory.peak_rss_bytes)
 """
     told = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
     before, after, peak = map(int, told.split())
+    return before, after, peak
+
+
+@linux
+def test_what_is_allocated_between_two_marks_is_in_the_resident_set():
+    before, after, _ = marks_of("held = np.ones(64 << 20, np.uint8)")
+    assert after - before == pytest.approx(64 * MIB, rel=0.2)
+
+
+@linux
+def test_the_peak_remembers_what_was_freed():
+    before, after, peak = marks_of("held = np.ones(96 << 20, np.uint8)\ndel held")
     assert after - before < 32 * MIB
     assert peak - before > 90 * MIB
 

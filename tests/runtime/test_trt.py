@@ -227,7 +227,7 @@ def test_an_explainer_on_an_engine_explains_as_on_the_graph(engine: Engines):
     on_graph, on_engine = Explainer(made.reference), Explainer(made.open())
     seen: list[int] = []
     run = on_engine.backend.run
-    on_engine.backend.run = lambda feeds: seen.append(len(feeds["image"])) or run(feeds)
+    on_engine.backend.run = lambda feeds, outputs: seen.append(len(feeds["image"])) or run(feeds, outputs)
     for batch_size, batches in ((8, [3, 3, 2]), (1, [2, 2, 2, 2])):
         seen.clear()
         results = list(on_engine.explain_batch(pictures, batch_size, target="green"))
