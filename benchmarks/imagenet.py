@@ -63,6 +63,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "licence": "classifier: Apache-2.0; pictures: ImageNet terms, research",
         # 40 × 40 cells in place of 20 × 20, for SqueezeNet's reason, from a thin layer of that size.
         "taps": ("features.3", "features.7.conv.0", "features.14.conv.0", "features"),
+        "alpha": 0.05,  # at 0.08 it kept 96 % of the calibration's decisions and 89 % of imagenette's
     },
     "resnet18_noncommercial": {
         "licence": "classifier: non-commercial research; pictures: ImageNet terms, research",
