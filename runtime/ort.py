@@ -26,6 +26,9 @@ HELPERS = {CPU: (), CUDA: (CPU,), TENSORRT: (CUDA, CPU)}
 DTYPES = {"float": "float32", "double": "float64"}
 """ONNX Runtime's names of types where they are not numpy's."""
 ERRORS_ONLY = 3
+CRASHING = ("MatmulTransposeFusion",)
+"""Optimisers left out on the CPU. This one ends the process (1.31, in loading) on the half-precision graph of a
+transformer whose attention is written as torchvision's."""
 
 
 class OrtBackend:
@@ -206,7 +209,9 @@ def _asked_session(ort: Any, path: Path, options: Any, provider: str) -> Any:
 
 def _cpu_session(ort: Any, path: Path, options: Any) -> Any:
     try:
-        return ort.InferenceSession(str(path), options, providers=[CPU], enable_fallback=0)
+        return ort.InferenceSession(
+            str(path), options, providers=[CPU], enable_fallback=0, disabled_optimizers=list(CRASHING)
+        )
     # onnxruntime's exceptions have no public base class.
     except Exception as error:
         raise ArtefactError(

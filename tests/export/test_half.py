@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import torch
 from tiny_run import make_run
 from torch import nn
+from torchvision.models import VisionTransformer
 
 from whymask.export.half import ExactSum, half_copies
+from whymask.export.onnx_from_run import classifier_onnx
+from whymask.train.classifier import FrozenClassifier, InputRule
 from whymask.train.explainers import Explainer
 from whymask.train.run import Run
 
@@ -45,3 +51,13 @@ def test_original_explainer_keeps_its_convolution(tmp_path: Path) -> None:
     run = make_run(tmp_path, "tapped")
     half_copies(run.classifier, run.explainer)
     assert isinstance(run.explainer.out, nn.Conv2d)
+
+
+def test_half_graph_of_torchvisions_attention_loads(tmp_path: Path) -> None:
+    """In a process of its own: ONNX Runtime ends the process where its fusion of transposes is left on."""
+    net = VisionTransformer(32, 8, num_layers=1, num_heads=2, hidden_dim=32, mlp_dim=64, num_classes=5)
+    run = dataclasses.replace(make_run(tmp_path, "tapped"), classifier=FrozenClassifier(net, "vit", InputRule(32, 32)))
+    path = classifier_onnx(run, tmp_path / "fused.onnx", precision="fp16", max_batch=4)
+    program = "import sys; from whymask.runtime.ort import OrtBackend; print(*OrtBackend(sys.argv[1], 'cpu').outputs)"
+    done = subprocess.run([sys.executable, "-c", program, str(path)], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout.split()) == (0, ["logits"]), done.stderr
