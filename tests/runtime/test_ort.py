@@ -23,7 +23,7 @@ def lists_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ort, "cuda_driver", lambda: GPU)
     real = onnxruntime.InferenceSession
 
-    def session(path: str, options: object, providers: list[str], enable_fallback: int, **options_of: object) -> object:
+    def session(path: str, options: object, providers: list[str], enable_fallback: int, **others: object) -> object:
         assert enable_fallback == 0
         return real(path, options, providers=[CPU], enable_fallback=0)
 
