@@ -112,11 +112,14 @@ def _same_aspect(h: int, w: int, height: int, width: int) -> bool:
 def probe(model: nn.Module, height: int, width: int, head: str | None) -> list[Tap]:
     """All feature maps of a classifier before its head, in the order of execution.
 
+    A module that is called more than once, as the ReLU of a bottleneck, counts by its last call, which is the one that
+    `recording` keeps.
+
     Args:
         model: classifier in eval mode, (B, 3, H, W) → (B, classes).
         head: name of the final layer; nothing from it onwards is listed.
     """
-    found: list[Tap] = []
+    found: dict[str, Tap] = {}
     names = {module: name for name, module in model.named_modules() if name}
     reached_head = False
 
@@ -125,9 +128,12 @@ def probe(model: nn.Module, height: int, width: int, head: str | None) -> list[T
         reached_head = reached_head or names[module] == head
 
     def after(module: nn.Module, _inputs: Any, output: Any) -> None:
-        tap = None if reached_head else describe_output(names[module], output, height, width)
+        if reached_head:
+            return
+        found.pop(names[module], None)
+        tap = describe_output(names[module], output, height, width)
         if tap is not None:
-            found.append(tap)
+            found[tap.name] = tap
 
     handles = [m.register_forward_pre_hook(before) for m in names]
     handles += [m.register_forward_hook(after) for m in names]
@@ -138,7 +144,7 @@ def probe(model: nn.Module, height: int, width: int, head: str | None) -> list[T
     finally:
         for handle in handles:
             handle.remove()
-    return found
+    return list(found.values())
 
 
 def choose_taps(model: nn.Module, height: int, width: int, head: str | None, head_width: int | None) -> tuple[Tap, ...]:

@@ -46,6 +46,7 @@ def test_what_is_no_feature_map_is_passed_over(shape: tuple[int, ...]) -> None:
     ("spec", "size", "sizes", "evidence"),
     [
         ("torchvision:resnet18", 64, (8, 4, 2), True),
+        ("torchvision:resnet50", 64, (8, 4, 2), True),
         ("timm:resnet18", 64, (8, 4, 2), True),
         ("torchvision:mobilenet_v2", 64, (8, 4, 2), True),
         ("torchvision:squeezenet1_1", 64, (15, 7, 3), True),
