@@ -26,9 +26,10 @@ import typer
 from whymask.benchmarks.evaluation import evaluate_file, write_report
 from whymask.benchmarks.latency_page import latency_block, read_latency
 from whymask.benchmarks.parity_page import parity_block, read_parity
+from whymask.benchmarks.program import run_program
 from whymask.benchmarks.records import read_report
 from whymask.benchmarks.tables import readme_block, replace_block, results_page
-from whymask.runtime.errors import ArtefactError, InputError, WhymaskError
+from whymask.runtime.errors import ArtefactError, InputError
 from whymask.runtime.files import write_atomically
 from whymask.runtime.images import find_images
 
@@ -304,14 +305,5 @@ def normalisation(path: Path, classifier: str) -> tuple[Any, Any]:
     return mean, std
 
 
-def main() -> None:
-    """Run the command line; a known error is its message and exit code 1."""
-    try:
-        app()
-    except WhymaskError as error:
-        typer.echo(str(error), err=True)
-        raise SystemExit(1) from None
-
-
 if __name__ == "__main__":
-    main()
+    run_program(app)

@@ -33,10 +33,11 @@ from whymask.benchmarks.instance_pictures import (
 )
 from whymask.benchmarks.intervals import Interval, clopper_pearson
 from whymask.benchmarks.overlap import mean_interval
+from whymask.benchmarks.program import run_program
 from whymask.benchmarks.records import json_from_report
 from whymask.benchmarks.tables import table
 from whymask.runtime.card import LOGITS, SALIENCY
-from whymask.runtime.errors import InputError, WhymaskError
+from whymask.runtime.errors import InputError
 from whymask.runtime.explainer import Explainer, load
 from whymask.runtime.explanation import Explanation
 from whymask.runtime.files import sha256_of, write_atomically
@@ -310,14 +311,5 @@ def _sets(explainer: Explainer, count: int, seed: int) -> list[PictureSet]:
     return [mosaics(explainer, evaluation_sets(data_root())[MOSAIC_SET], count, seed)]
 
 
-def main() -> None:
-    """Run the command line; a known error is its message and exit code 1."""
-    try:
-        app()
-    except WhymaskError as error:
-        typer.echo(str(error), err=True)
-        raise SystemExit(1) from None
-
-
 if __name__ == "__main__":
-    main()
+    run_program(app)

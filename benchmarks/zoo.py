@@ -24,9 +24,10 @@ from typing import Annotated
 
 import typer
 
+from whymask.benchmarks.program import run_program
 from whymask.benchmarks.zoo_table import EXPLAINERS, FAIL, PASS, PRECISIONS, Case, Row, read_rows, row_of
 from whymask.benchmarks.zoo_table import write_rows as write_table
-from whymask.runtime.errors import InputError, WhymaskError
+from whymask.runtime.errors import InputError
 from whymask.runtime.progress import track
 
 RESULTS = Path(__file__).resolve().parents[1] / "benchmarks" / "results"
@@ -188,14 +189,5 @@ def table() -> None:
     typer.echo(f"Written: {RESULTS / 'zoo.md'}")
 
 
-def main() -> None:
-    """Run the command line; a known error is its message and exit code 1."""
-    try:
-        app()
-    except WhymaskError as error:
-        typer.echo(str(error), err=True)
-        raise SystemExit(1) from None
-
-
 if __name__ == "__main__":
-    main()
+    run_program(app)

@@ -19,7 +19,8 @@ import typer
 from whymask.benchmarks.gpu.plan import CLASSIFIERS, Study
 from whymask.benchmarks.gpu.study import DRAWN, SIDE, draw_pictures, run_study
 from whymask.benchmarks.imagenet import data_root
-from whymask.runtime.errors import InputError, WhymaskError
+from whymask.benchmarks.program import run_program
+from whymask.runtime.errors import InputError
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False)
 
@@ -77,14 +78,5 @@ def _runs(given: list[str]) -> dict[str, Path]:
     return runs
 
 
-def main() -> None:
-    """Run the command line; a known error is its message and exit code 1."""
-    try:
-        app()
-    except WhymaskError as error:
-        typer.echo(str(error), err=True)
-        raise SystemExit(1) from None
-
-
 if __name__ == "__main__":
-    main()
+    run_program(app)

@@ -32,6 +32,7 @@ from whymask.benchmarks.gpu.steps import (  # noqa: E402
     shown,
 )
 from whymask.benchmarks.gpu.study import run_study  # noqa: E402
+from whymask.benchmarks.program import run_program  # noqa: E402
 from whymask.runtime.cuda import CudaDriver  # noqa: E402
 from whymask.runtime.errors import ArtefactError, BackendError  # noqa: E402
 
@@ -315,7 +316,7 @@ def test_without_a_gpu_one_line_says_so_and_nothing_is_done(tmp_path: Path, monk
     assert list(tmp_path.iterdir()) == []
     monkeypatch.setattr("sys.argv", ["gpu", "run", "-o", str(tmp_path / "out"), "--work", str(tmp_path / "work")])
     with pytest.raises(SystemExit) as ended:
-        command_line.main()
+        run_program(command_line.app)
     assert ended.value.code == 1
 
 
