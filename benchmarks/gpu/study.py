@@ -86,7 +86,7 @@ def describe_place(study: Study, driver: CudaDriver) -> dict[str, Any]:
     return {
         "kind": KIND,
         "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "devices": list(driver.devices),
+        "devices": [str(device) for device in driver.devices],
         "cuda": driver.version,
         "gpu": dataclasses.asdict(read_gpu_state()),
         "machine": dataclasses.asdict(describe_machine()),

@@ -33,7 +33,7 @@ from whymask.benchmarks.gpu.steps import (  # noqa: E402
 )
 from whymask.benchmarks.gpu.study import run_study  # noqa: E402
 from whymask.benchmarks.program import run_program  # noqa: E402
-from whymask.runtime.cuda import CudaDriver  # noqa: E402
+from whymask.runtime.cuda import CudaDriver, Device  # noqa: E402
 from whymask.runtime.errors import ArtefactError, BackendError  # noqa: E402
 
 Commands = list[str]
@@ -64,7 +64,7 @@ def test_steps_run_in_order_and_keep_what_they_told(tmp_path: Path):
 
 
 def test_a_step_that_fails_is_an_outcome_with_its_last_words_and_the_others_go_on(tmp_path: Path):
-    machine = Machine(build=(1, "Traceback\n  line 3\nArtefactError: /home/me/work/x.plan: refused"))
+    machine = Machine(build=(1, "Traceback\n  line 3\nArtefactError: /opt/site/x.plan: refused"))
     steps = [step("build"), step("bench", "build"), step("verify", "bench"), step("other")]
     outcomes = run_steps(steps, tmp_path, run=machine)
     assert machine.ran == ["build", "other"]
@@ -148,7 +148,7 @@ def test_a_crash_and_a_step_without_end_are_told_apart(tmp_path: Path):
 
 
 def test_a_command_is_shown_without_the_folders_of_this_machine():
-    assert shown(("/home/me/venv/bin/python", "-m", "x", "runs/a.plan", "--data", "/data/images/val")) == (
+    assert shown(("/opt/venv/bin/python", "-m", "x", "runs/a.plan", "--data", "/data/images/val")) == (
         "bin/python -m x runs/a.plan --data images/val"
     )
 
@@ -304,7 +304,9 @@ def test_the_page_has_the_machine_every_bar_and_every_step_with_its_reason():
 
 @pytest.fixture
 def gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("whymask.benchmarks.gpu.study.cuda_driver", lambda: CudaDriver("12.6", ("A GPU (8.6)",)))
+    monkeypatch.setattr(
+        "whymask.benchmarks.gpu.study.cuda_driver", lambda: CudaDriver("12.6", (Device(0, "A GPU", "8.6"),))
+    )
 
 
 def test_without_a_gpu_one_line_says_so_and_nothing_is_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
