@@ -21,7 +21,7 @@ from whymask.runtime.backends import Arrays
 from whymask.runtime.batches import batch_slices, filled_up
 from whymask.runtime.card import IMAGE, LOGITS, TARGET
 from whymask.runtime.explainer import PREDICTED
-from whymask.runtime.ort import CPU, CRASHING
+from whymask.runtime.ort import ERRORS_ONLY, new_cpu_session
 from whymask.runtime.parity import Array, Tolerances, compare, logit_scale, own_figures
 
 TOGETHER = 8
@@ -38,10 +38,8 @@ class OnnxRunner:
 
     def __init__(self, graph: bytes, batch: int | None = None) -> None:
         options = onnxruntime.SessionOptions()
-        options.log_severity_level = 3
-        self._session = onnxruntime.InferenceSession(
-            graph, options, providers=[CPU], disabled_optimizers=list(CRASHING)
-        )
+        options.log_severity_level = ERRORS_ONLY
+        self._session = new_cpu_session(onnxruntime, graph, options)
         self._batch = batch
         self._inputs = {tensor.name for tensor in self._session.get_inputs()}
         self._names = [tensor.name for tensor in self._session.get_outputs()]

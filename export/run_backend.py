@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from types import TracebackType
 from typing import Any
 
 import torch
@@ -11,12 +10,13 @@ from numpy.typing import NDArray
 
 from whymask.export.config import ExportConfig
 from whymask.export.fuse import FusedGraph
-from whymask.runtime.backends import INPUTS, OUTPUTS, REQUIRED_OUTPUTS, Arrays, TensorInfo
+from whymask.runtime.backends import INPUTS, OUTPUTS, REQUIRED_OUTPUTS, Arrays, TensorInfo, contract_shape
 from whymask.runtime.card import IMAGE, TARGET, Card
+from whymask.runtime.closing import Closing
 from whymask.train.run import Run
 
 
-class RunBackend:
+class RunBackend(Closing):
     """The fused modules of a run behind the interface of a graph: inputs `image`, `target`; the required outputs.
 
     Args:
@@ -28,9 +28,8 @@ class RunBackend:
     def __init__(self, run: Run) -> None:
         self.card: Card = run.card
         self._graph = FusedGraph(run.classifier, run.explainer, run.card, ExportConfig(target=True)).eval()
-        sizes = {"H": run.card.input.height, "W": run.card.input.width, "C": run.card.classifier.num_classes, "3": 3}
         tensors = {
-            name: TensorInfo(name, dtype, tuple(sizes.get(letter, letter) for letter in letters.split()))
+            name: TensorInfo(name, dtype, contract_shape(letters, run.card))
             for name, (dtype, letters) in (INPUTS | OUTPUTS).items()
         }
         self.inputs: Mapping[str, TensorInfo] = {name: tensors[name] for name in INPUTS}
@@ -55,13 +54,3 @@ class RunBackend:
 
     def close(self) -> None:
         """Nothing to let go of: the modules belong to the run."""
-
-    def __enter__(self) -> RunBackend:
-        """The backend itself."""
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Close it, also when the body raised."""
-        self.close()

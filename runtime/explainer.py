@@ -8,7 +8,6 @@ import operator
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 from whymask.runtime.backends import Arrays, Backend, check_contract
 from whymask.runtime.card import IMAGE, LOGITS, TARGET, Card
 from whymask.runtime.certificate import Certificate, certify
+from whymask.runtime.closing import Closing
 from whymask.runtime.errors import ArtefactError, InputError
 from whymask.runtime.explanation import Explanation, check_options
 from whymask.runtime.images import Picture, fit, rgb_from
@@ -77,7 +77,7 @@ def load(
     return Explainer(OrtBackend(path, provider, threads), str(path))
 
 
-class Explainer:
+class Explainer(Closing):
     """Says what a picture shows and which pixels decided it. Thread-safe: any number of threads may explain at once.
 
     Args:
@@ -200,16 +200,6 @@ class Explainer:
     def close(self) -> None:
         """Let go of the graph's memory; explanations made before stay usable."""
         self.backend.close()
-
-    def __enter__(self) -> Explainer:
-        """The explainer itself."""
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Close it, also when the body raised."""
-        self.close()
 
     def _explanations(
         self, images: Iterator[object], size: int, index: int | None, threshold: float | None, area: float | None

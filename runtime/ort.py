@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from numpy.typing import NDArray
 
 from whymask.runtime.backends import Arrays, TensorInfo
 from whymask.runtime.card import IMAGE, METADATA_KEY, Card
+from whymask.runtime.closing import Closing
 from whymask.runtime.cuda import cuda_driver
 from whymask.runtime.errors import ArtefactError, BackendError, InputError, MissingExtra
 
@@ -31,7 +31,7 @@ CRASHING = ("MatmulTransposeFusion",)
 transformer whose attention is written as torchvision's."""
 
 
-class OrtBackend:
+class OrtBackend(Closing):
     """A graph in ONNX Runtime. `run` may be called from several threads at once, as ONNX Runtime's sessions allow.
 
     Args:
@@ -130,16 +130,6 @@ class OrtBackend:
         """Let go of the session; closing twice does nothing."""
         self._session = None
 
-    def __enter__(self) -> OrtBackend:
-        """The backend itself."""
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Close it, also when the body raised."""
-        self.close()
-
 
 def import_onnxruntime(purpose: str) -> Any:
     """The onnxruntime module.
@@ -209,14 +199,23 @@ def _asked_session(ort: Any, path: Path, options: Any, provider: str) -> Any:
 
 def _cpu_session(ort: Any, path: Path, options: Any) -> Any:
     try:
-        return ort.InferenceSession(
-            str(path), options, providers=[CPU], enable_fallback=0, disabled_optimizers=list(CRASHING)
-        )
+        return new_cpu_session(ort, str(path), options)
     # onnxruntime's exceptions have no public base class.
     except Exception as error:
         raise ArtefactError(
             f"{path}: onnxruntime {ort.__version__} cannot load this graph: {_first_line(error)}"
         ) from error
+
+
+def new_cpu_session(ort: Any, graph: str | bytes, options: Any) -> Any:
+    """A session on the CPU, which every graph of ours gets there.
+
+    Args:
+        ort: the onnxruntime module.
+        graph: path of the file, or its content.
+        options: onnxruntime's `SessionOptions`.
+    """
+    return ort.InferenceSession(graph, options, providers=[CPU], enable_fallback=0, disabled_optimizers=list(CRASHING))
 
 
 def _verified_session(ort: Any, path: Path, options: Any, provider: str) -> Any:

@@ -12,13 +12,13 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from queue import LifoQueue
-from types import TracebackType
 from typing import Any
 
 from numpy.typing import NDArray
 
 from whymask.runtime.backends import Arrays, TensorInfo
 from whymask.runtime.card import Card
+from whymask.runtime.closing import Closing
 from whymask.runtime.cudart import Cuda, Device, open_cuda
 from whymask.runtime.device_arrays import DeviceArray
 from whymask.runtime.engine_card import EngineCard, check_engine, read_sidecar
@@ -28,7 +28,7 @@ from whymask.runtime.trt_lane import Lane, Timings
 from whymask.runtime.trt_module import import_tensorrt
 
 
-class TrtBackend:
+class TrtBackend(Closing):
     """An engine on CUDA's device 0, which CUDA_VISIBLE_DEVICES chooses. Several threads may call `run` at once.
 
     Each of `contexts` lanes has an execution context, a stream and memory of its own and serves one call at a time; a
@@ -193,16 +193,6 @@ class TrtBackend:
         # For the calls that still wait for a lane.
         self._idle.put(None)
         self._made.close()
-
-    def __enter__(self) -> TrtBackend:
-        """The backend itself."""
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Close it, also when the body raised."""
-        self.close()
 
     def _take(self) -> Lane:
         """A lane that is free, the one used last first: its memory is warm and its graphs are captured."""
