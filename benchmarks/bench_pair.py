@@ -20,7 +20,7 @@ from whymask.benchmarks.machine import usable_cpus
 from whymask.runtime.backends import Arrays, Backend, check_contract
 from whymask.runtime.card import IMAGE, LOGITS, TARGET
 from whymask.runtime.errors import ArtefactError, InputError
-from whymask.runtime.explainer import ENGINE_SUFFIXES
+from whymask.runtime.explainer import ENGINE_SUFFIXES, PREDICTED
 from whymask.runtime.ort import CPU, OrtBackend
 
 if TYPE_CHECKING:
@@ -33,8 +33,6 @@ FUSED_LOADED, BOTH_LOADED = "fused graph loaded", "classifier loaded too"
 ONNXRUNTIME = "onnxruntime"
 LEAST_AGREEMENT = 0.9
 """Share of pictures with equal top-1 below which two files cannot be of one classifier, half precision or not."""
-PREDICTED = -1
-"""Value of the input `target` that means the predicted class."""
 SLEEPING = "threads sleep between calls (no spin-wait), so that neither graph's threads take a core from the other's"
 """Two copies of one ResNet-18, 2 threads on 2 cores, took 46 ms in pairs while threads spun, 32 ms while they slept."""
 ON_THE_GPU = "the calling thread waits for the GPU, spinning or asleep as the driver chooses"

@@ -24,10 +24,11 @@ from PIL import Image
 
 from whymask.benchmarks.zoo_table import FAIL, PASS, Case, Row, row_of
 from whymask.export.config import ExportConfig
+from whymask.export.engine_contract import card_of
 from whymask.export.fuse import FusedGraph
 from whymask.export.onnx_from_run import export_run
 from whymask.export.samples import synthetic_pictures
-from whymask.runtime.card import METADATA_KEY, Card, InputCard
+from whymask.runtime.card import Card, InputCard
 from whymask.runtime.files import write_atomically
 from whymask.runtime.versions import installed_versions
 from whymask.train.config import TrainConfig
@@ -195,14 +196,6 @@ def cut_in_the_middle(run: Run, pictures: NDArray[np.uint8]) -> Run:
     parts = np.array_split(pictures, max(1, len(pictures) // MAX_BATCH))
     saliency = torch.cat([graph(torch.from_numpy(part))[1] for part in parts])
     return dataclasses.replace(run, card=dataclasses.replace(run.card, threshold=float(saliency.median())))
-
-
-def card_of(graph: Path) -> Card:
-    """The card in an ONNX file."""
-    import onnx
-
-    properties = {entry.key: entry.value for entry in onnx.load(graph).metadata_props}
-    return Card.from_json(properties[METADATA_KEY])
 
 
 def main() -> None:

@@ -6,31 +6,16 @@ from pathlib import Path
 
 from whymask.export.build_config import BuildConfig
 from whymask.export.trt_network import OPEN, Parsed
-from whymask.runtime.card import (
-    DROPPED_LOGITS,
-    EXPLANATION,
-    IMAGE,
-    KEPT_LOGITS,
-    LOGITS,
-    MASK,
-    METADATA_KEY,
-    SALIENCY,
-    TARGET,
-    Card,
-)
+from whymask.runtime.backends import OUTPUTS, REQUIRED_OUTPUTS
+from whymask.runtime.card import IMAGE, LOGITS, METADATA_KEY, TARGET, Card
 from whymask.runtime.engine_card import FUSED
 from whymask.runtime.errors import ArtefactError, InputError
 from whymask.runtime.onnx_wire import metadata
+from whymask.runtime.trt_engine import DTYPES
 
-_OUTPUTS = {
-    LOGITS: "FLOAT",
-    SALIENCY: "FLOAT",
-    MASK: "UINT8",
-    EXPLANATION: "UINT8",
-    KEPT_LOGITS: "FLOAT",
-    DROPPED_LOGITS: "FLOAT",
-}
-_FUSED_OUTPUTS = (LOGITS, SALIENCY, MASK)
+_NAMES = {dtype: name for name, dtype in DTYPES.items()}
+"""TensorRT's names of numpy's types."""
+_OUTPUTS = {name: _NAMES[dtype] for name, (dtype, _) in OUTPUTS.items()}
 
 
 def card_of(onnx: Path) -> Card:
@@ -85,7 +70,7 @@ def check_tensors(parsed: Parsed, role: str, subject: str) -> None:
     known_outputs = _OUTPUTS if fused else {LOGITS: "FLOAT"}
     for side, tensors, known, needed in (
         ("input", parsed.inputs, known_inputs, (IMAGE,)),
-        ("output", parsed.outputs, known_outputs, _FUSED_OUTPUTS if fused else (LOGITS,)),
+        ("output", parsed.outputs, known_outputs, REQUIRED_OUTPUTS if fused else (LOGITS,)),
     ):
         found = {tensor.name: tensor.dtype.name for tensor in tensors}
         if any(known.get(name) != dtype for name, dtype in found.items()) or not set(needed) <= set(found):

@@ -120,11 +120,21 @@ def check_contract(backend: Backend, name: str) -> None:
                 _check_tensor(tensor, dtype, letters, backend.card, f"{name}: {tensor.name}", again)
 
 
+def contract_shape(letters: str, card: Card) -> tuple[int | str, ...]:
+    """Sizes of a tensor of the contract: a number where the card tells it, the letter where it does not.
+
+    Args:
+        letters: as `INPUTS` and `OUTPUTS` have them.
+        card: of the graph.
+    """
+    sizes = {"H": card.input.height, "W": card.input.width, "C": card.classifier.num_classes, "3": 3}
+    return tuple(sizes.get(letter, letter) for letter in letters.split())
+
+
 def _check_tensor(tensor: TensorInfo, dtype: str, letters: str, card: Card, subject: str, again: str) -> None:
     if tensor.dtype != dtype:
         raise ArtefactError(f"{subject} is {tensor.dtype}, expected {dtype}; {again}")
-    sizes = {"H": card.input.height, "W": card.input.width, "C": card.classifier.num_classes, "3": 3}
-    expected = [sizes.get(letter, letter) for letter in letters.split()]
+    expected = contract_shape(letters, card)
     fits = len(expected) == len(tensor.shape) and all(
         not isinstance(want, int) or not isinstance(got, int) or want == got
         for want, got in zip(expected, tensor.shape, strict=True)

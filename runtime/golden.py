@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from whymask.runtime.backends import OUTPUTS, REQUIRED_OUTPUTS, Arrays, Backend
+from whymask.runtime.backends import OUTPUTS, REQUIRED_OUTPUTS, Arrays, Backend, contract_shape
 from whymask.runtime.batches import OnPictures, run_all
 from whymask.runtime.bounds import Bounds, Form, bounds_of, check_one_model, form_of, tolerances_from
 from whymask.runtime.card import LOGITS, TARGET, Card
@@ -250,8 +250,7 @@ def _golden(arrays: Arrays) -> Golden:
 
 
 def _check_arrays(golden: Golden) -> None:
-    frame, classes, count = golden.card.input, golden.card.classifier.num_classes, len(golden.images)
-    sizes = {"H": frame.height, "W": frame.width, "C": classes}
+    frame, count = golden.card.input, len(golden.images)
     expected: dict[str, tuple[Any, str, list[Any]]] = {
         "images": (golden.images, "uint8", [count or "N", frame.height, frame.width, 3])
     }
@@ -259,11 +258,7 @@ def _check_arrays(golden: Golden) -> None:
         expected["targets"] = (golden.targets, "int64", [count])
     for name in REQUIRED_OUTPUTS:
         dtype, letters = OUTPUTS[name]
-        expected[OUTPUT + name] = (
-            golden.outputs[name],
-            dtype,
-            [count, *(sizes.get(x, x) for x in letters.split()[1:])],
-        )
+        expected[OUTPUT + name] = golden.outputs[name], dtype, [count, *contract_shape(letters, golden.card)[1:]]
     for name, (values, dtype, shape) in expected.items():
         _check_array(name, values, dtype, shape)
 
