@@ -12,6 +12,7 @@ from whymask.export.build_config import BuildConfig
 from whymask.export.config import classifier_path
 from whymask.export.engine_contract import card_of
 from whymask.export.engine_from_onnx import classifier_engine_path, engine_from_onnx
+from whymask.runtime.commands import AsJson
 from whymask.runtime.engine_card import BUILDERS, CLASSIFIER, FUSED, TENSORRT_RTX, EngineCard, sidecar_path
 from whymask.runtime.errors import InputError
 from whymask.runtime.progress import track
@@ -57,7 +58,7 @@ def build(
     classifier: Annotated[
         bool, typer.Option("--classifier", help="Build the classifier alone too, to compare with.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print only JSON on standard output.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Build a TensorRT engine for the GPU of this machine, and read back what was built.
 
@@ -67,19 +68,10 @@ def build(
     Example:
         whymask build fused.onnx -o fused.plan --precision fp16 --max-batch 8 --timing-cache kernels.cache
     """
-    config = BuildConfig(
-        precision,
-        min_batch,
-        opt_batch,
-        max_batch,
-        workspace,
-        timing_cache,
-        version_compatible,
-        hardware_compatible,
-        optimization_level,
-        dla,
-        tuple(compute_capability or ()),
-    )
+    batches = min_batch, opt_batch, max_batch
+    portable = version_compatible, hardware_compatible
+    capabilities = tuple(compute_capability or ())
+    config = BuildConfig(precision, *batches, workspace, timing_cache, *portable, optimization_level, dla, capabilities)
     built = {out: _built(onnx, out, config, rtx=rtx)}
     if classifier:
         alone = classifier_engine_path(out)

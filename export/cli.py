@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,6 +11,7 @@ import typer
 
 from whymask.export.config import ExportConfig, classifier_path, golden_path
 from whymask.runtime.card import EXPLANATION, Card
+from whymask.runtime.commands import AsJson
 from whymask.runtime.errors import InputError, MissingExtra
 from whymask.runtime.progress import track
 
@@ -55,7 +57,7 @@ def export(
     require_rtx: Annotated[
         bool, typer.Option("--require-rtx", help="Fail where TensorRT-RTX is not installed to check the graph.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print only JSON on standard output.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Fuse classifier and explainer into one ONNX graph, and check it before it is written.
 
@@ -65,17 +67,10 @@ def export(
     Example:
         whymask export runs/resnet18 -o fused.onnx --precision fp16 --with explanation
     """
-    options: dict[str, Any] = {
-        "precision": precision,
-        "opset": opset,
-        "max_batch": batch,
-        "dynamic": not fixed_batch,
-        "with_explanation": _with_explanation(with_outputs or []),
-        "certify": certify,
-        "target": target,
-    }
-    ExportConfig(**options)  # refuses a wrong option before torch is loaded
-    options |= {"golden": golden, "keep": keep, "require_rtx": require_rtx}
+    with_explanation = _with_explanation(with_outputs or [])
+    # Refuses a wrong option before torch is loaded.
+    config = ExportConfig(precision, opset, batch, not fixed_batch, with_explanation, certify, target)
+    options = dataclasses.asdict(config) | {"golden": golden, "keep": keep, "require_rtx": require_rtx}
     card = _export(run, out, data, {"model": model, "weights": weights}, options)
     if as_json:
         typer.echo(json.dumps({"out": str(out), "card": json.loads(card.to_json())}, ensure_ascii=False))

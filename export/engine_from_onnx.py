@@ -33,6 +33,18 @@ from whymask.runtime.versions import installed_versions
 
 
 @dataclass(frozen=True)
+class _Order:
+    """What was asked for."""
+
+    onnx: Path
+    out: Path
+    config: BuildConfig
+    builder: str
+    role: str
+    card: Card
+
+
+@dataclass(frozen=True)
 class _Site:
     """Where the engine is built, and what for."""
 
@@ -89,36 +101,12 @@ def engine_from_onnx(
     config.check_builder(rtx)
     if out.suffix not in ENGINE_SUFFIXES:
         raise InputError(f"engine file is {out.name!r}, expected a name ending in {', '.join(ENGINE_SUFFIXES)}")
-    card = card or card_of(onnx)
-    check_precision_of_card(onnx, card, config)
+    order = _Order(onnx, out, config, TENSORRT_RTX if rtx else TENSORRT, role, card or card_of(onnx))
+    check_precision_of_card(onnx, order.card, config)
     site = _rtx_site(config) if rtx else _site()
     graph = _read(onnx)
-    built = _built(onnx, graph, config, TENSORRT_RTX if rtx else TENSORRT, role, site, on_progress)
-    described = EngineCard(
-        card=card,
-        role=role,
-        builder=TENSORRT_RTX if rtx else TENSORRT,
-        builder_version=built.version,
-        precision=config.precision,
-        layers=built.report.counts,
-        onnx_sha256=hashlib.sha256(graph).hexdigest(),
-        engine_sha256=hashlib.sha256(built.plan).hexdigest(),
-        engine_bytes=len(built.plan),
-        cuda=site.cuda,
-        driver=site.driver,
-        device=site.device,
-        compute_capability=", ".join(site.capabilities),
-        min_batch=built.batches[0],
-        opt_batch=built.batches[1],
-        max_batch=built.batches[2],
-        version_compatible=config.version_compatible,
-        hardware_compatible=config.hardware_compatible,
-        build_seconds=built.seconds,
-        flags=_flags(config, built),
-        build_command=_command(onnx, out, config, rtx, role),
-        versions=installed_versions(["whymask"]) | {TENSORRT_RTX if rtx else TENSORRT: built.version},
-        created=datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
-    )
+    built = _built(order, graph, site, on_progress)
+    described = _described(order, graph, site, built)
     write_engine(out, built.plan, described)
     return described
 
@@ -162,35 +150,27 @@ def _read(onnx: Path) -> bytes:
         raise ArtefactError(f"{onnx}: cannot be read ({error.strerror}); expected an ONNX file") from None
 
 
-def _built(
-    onnx: Path, graph: bytes, config: BuildConfig, builder: str, role: str, site: _Site, on_progress: OnProgress
-) -> _Built:
-    parsed = parse_graph(builder_module(builder), builder, graph, str(onnx))
-    check_tensors(parsed, role, str(onnx))
-    batches = batches_of(parsed, config, str(onnx))
+def _built(order: _Order, graph: bytes, site: _Site, on_progress: OnProgress) -> _Built:
+    config, builder, subject = order.config, order.builder, str(order.onnx)
+    parsed = parse_graph(builder_module(builder), builder, graph, subject)
+    check_tensors(parsed, order.role, subject)
+    batches = batches_of(parsed, config, subject)
     typed = report_from_network(parsed.network)
-    check_graph(typed, config.precision, f"{onnx}, as {parsed.label} reads it")
+    check_graph(typed, config.precision, f"{subject}, as {parsed.label} reads it")
     settings = settings_for(parsed, config)
     if builder == TENSORRT_RTX:
         set_compute_capabilities(parsed, settings, site.capabilities)
     add_profile(parsed, settings, batches)
     cache = attach_timing_cache(settings, config.timing_cache) if config.timing_cache else None
     start = time.perf_counter()
-    plan = _plan(parsed, settings, str(onnx), on_progress)
+    plan = _plan(parsed, settings, subject, on_progress)
     seconds = time.perf_counter() - start
     report = typed if builder == TENSORRT_RTX else inspected(parsed, plan, config, batches[1])
-    check_precision(report, config.precision, typed, str(onnx))
+    check_precision(report, config.precision, typed, subject)
     if cache:
         cache.save(settings)
-    return _Built(
-        bytes(plan),
-        parsed.trt.__version__,
-        report,
-        batches,
-        seconds,
-        parsed.is_strongly_typed,
-        cache.state if cache else None,
-    )
+    state = cache.state if cache else None
+    return _Built(bytes(plan), parsed.trt.__version__, report, batches, seconds, parsed.is_strongly_typed, state)
 
 
 def _plan(parsed: Parsed, settings: Any, subject: str, on_progress: OnProgress) -> Any:
@@ -202,6 +182,35 @@ def _plan(parsed: Parsed, settings: Any, subject: str, on_progress: OnProgress) 
         plan = build_plan(parsed, settings, subject)
     phases.complete()
     return plan
+
+
+def _described(order: _Order, graph: bytes, site: _Site, built: _Built) -> EngineCard:
+    config, (smallest, best, largest) = order.config, built.batches
+    return EngineCard(
+        card=order.card,
+        role=order.role,
+        builder=order.builder,
+        builder_version=built.version,
+        precision=config.precision,
+        layers=built.report.counts,
+        onnx_sha256=hashlib.sha256(graph).hexdigest(),
+        engine_sha256=hashlib.sha256(built.plan).hexdigest(),
+        engine_bytes=len(built.plan),
+        cuda=site.cuda,
+        driver=site.driver,
+        device=site.device,
+        compute_capability=", ".join(site.capabilities),
+        min_batch=smallest,
+        opt_batch=best,
+        max_batch=largest,
+        version_compatible=config.version_compatible,
+        hardware_compatible=config.hardware_compatible,
+        build_seconds=built.seconds,
+        flags=_flags(config, built),
+        build_command=_command(order),
+        versions=installed_versions(["whymask"]) | {order.builder: built.version},
+        created=datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
+    )
 
 
 def _flags(config: BuildConfig, built: _Built) -> dict[str, Any]:
@@ -220,9 +229,10 @@ def _flags(config: BuildConfig, built: _Built) -> dict[str, Any]:
     }
 
 
-def _command(onnx: Path, out: Path, config: BuildConfig, rtx: bool, role: str) -> str:
+def _command(order: _Order) -> str:
     """The line that makes this file; the classifier's engine is made with the fused one's."""
-    if role == FUSED:
-        return build_line(onnx, out, config, rtx=rtx)
+    onnx, out, rtx = order.onnx, order.out, order.builder == TENSORRT_RTX
+    if order.role == FUSED:
+        return build_line(onnx, out, order.config, rtx=rtx)
     fused = [path.with_name(path.name.replace(f".{CLASSIFIER}.", ".")) for path in (onnx, out)]
-    return build_line(fused[0], fused[1], config, rtx=rtx, classifier=True)
+    return build_line(fused[0], fused[1], order.config, rtx=rtx, classifier=True)

@@ -57,6 +57,9 @@ class _Pictures:
     golden: NDArray[np.uint8]
     are_synthetic: bool
 
+    def __str__(self) -> str:
+        return f"{len(self.compared)} {'synthetic ' if self.are_synthetic else ''}images"
+
 
 def export_run(
     run: Run,
@@ -105,8 +108,7 @@ def export_run(
     models = _models(run, config)
     card = _with_facts(run.card, config, models)
     try:
-        kind = "synthetic images" if pictures.are_synthetic else "images"
-        on_stage(f"compare with torch on {len(pictures.compared)} {kind}")
+        on_stage(f"compare with torch on {pictures}")
         figures = _compared(run, config, models, pictures.compared)
         card = _with_parity(card, config, figures, pictures)
         check(figures, TOLERANCES[config.precision], "the graph disagrees with the torch modules", NOT_WRITTEN)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from whymask.runtime.commands import AsJson
 from whymask.runtime.errors import InputError
 from whymask.runtime.files import write_atomically
 from whymask.runtime.progress import track
@@ -56,7 +57,7 @@ def verify(
     model: Annotated[str | None, typer.Option(help="A run's classifier, when it moved since training.")] = None,
     weights: Annotated[str | None, typer.Option(help="A run's weights, when they moved.")] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="JSON file for the record, image by image.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print only JSON on standard output.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Compare two forms of one model, figure by figure, with the tolerances in their cards.
 
