@@ -17,6 +17,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -205,9 +206,10 @@ def half(classifier: str, count: int = typer.Option(200, help="Photographs to co
     Example: python -m whymask.benchmarks.imagenet half mobilenet_v2_tf
     """
     from whymask.export.onnx_from_run import export_run
+    from whymask.export.run_backend import RunBackend
     from whymask.export.samples import real_pictures
-    from whymask.export.verification import Images
-    from whymask.export.verify import opened, verify_pair
+    from whymask.export.verification import RUN, Images
+    from whymask.export.verify import Artefact, opened, verify_pair
     from whymask.train.run import load_run
 
     folder, photos = RUNS / known(classifier), data_root() / "images" / "photos_ccby"
@@ -216,7 +218,8 @@ def half(classifier: str, count: int = typer.Option(200, help="Photographs to co
     pictures = real_pictures([photos], run.card.input, count)
     if pictures is None:
         raise InputError(f"{photos}: no picture there can be read; expected the study's photographs")
-    with opened(folder / HALF_FILE) as measured, opened(folder) as reference:
+    reference = Artefact(folder, RUN, RunBackend(run))
+    with opened(folder / HALF_FILE) as measured:
         result = verify_pair(measured, reference, pictures, Images(len(pictures), photos.name, False))
     text = json.dumps(result.to_record(), ensure_ascii=False, indent=1)
     write_atomically(RESULTS / f"{classifier}{PARITY_ENDING}", f"{text}\n")
@@ -246,7 +249,20 @@ def table() -> None:
     Example: python -m whymask.benchmarks.imagenet table
     """
     reports = committed_reports(RESULTS)
-    latency, parity = committed_latency(RESULTS), committed_parity(RESULTS)
+    latency = committed(
+        RESULTS,
+        LATENCY_ENDING,
+        read_latency,
+        latency_block,
+        f"Latency has not been measured: {COMMAND} bench CLASSIFIER",
+    )
+    parity = committed(
+        RESULTS,
+        PARITY_ENDING,
+        read_parity,
+        parity_block,
+        f"Half precision has not been compared: {COMMAND} half CLASSIFIER",
+    )
     page = [results_page(reports), f"# Latency\n\n{latency}\n", f"# Half precision\n\n{parity}", ""]
     write_atomically(RESULTS / "README.md", "\n".join(page))
     replace_block(REPOSITORY / "README.md", "\n\n".join([readme_block(reports), latency, parity]))
@@ -266,18 +282,25 @@ def committed_reports(folder: Path) -> list[dict[str, Any]]:
     return reports
 
 
-def committed_latency(folder: Path) -> str:
-    """The latency records of a folder as Markdown, in the study's order; says so where there is none."""
-    paths = [folder / f"{classifier}{LATENCY_ENDING}" for classifier in SETTINGS]
-    records = [read_latency(path) for path in paths if path.is_file()]
-    return latency_block(records) if records else f"Latency has not been measured: {COMMAND} bench CLASSIFIER"
+def committed(
+    folder: Path,
+    ending: str,
+    read: Callable[[Path], dict[str, Any]],
+    block: Callable[[list[dict[str, Any]]], str],
+    absent: str,
+) -> str:
+    """The records of one kind in a folder as Markdown, in the study's order.
 
-
-def committed_parity(folder: Path) -> str:
-    """The comparisons of half precision of a folder as Markdown, in the study's order; says so where there is none."""
-    paths = [folder / f"{classifier}{PARITY_ENDING}" for classifier in SETTINGS]
-    records = [read_parity(path) for path in paths if path.is_file()]
-    return parity_block(records) if records else f"Half precision has not been compared: {COMMAND} half CLASSIFIER"
+    Args:
+        folder: of the results.
+        ending: of the records' names, behind the classifier's.
+        read: reads one.
+        block: writes them all.
+        absent: what is said where there is none.
+    """
+    paths = [folder / f"{classifier}{ending}" for classifier in SETTINGS]
+    records = [read(path) for path in paths if path.is_file()]
+    return block(records) if records else absent
 
 
 @app.command(name="all")

@@ -333,7 +333,9 @@ def test_a_study_writes_page_bars_and_machine_and_names_what_went_wrong(gpu: Non
 def test_results_of_two_machines_are_not_mixed(gpu: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     study = Study(tmp_path / "work", quick=True)
     run_study(study, tmp_path / "out", run=Machine())
-    monkeypatch.setattr("whymask.benchmarks.gpu.study.cuda_driver", lambda: CudaDriver("12.6", ("Another (9.0)",)))
+    monkeypatch.setattr(
+        "whymask.benchmarks.gpu.study.cuda_driver", lambda: CudaDriver("12.6", (Device(0, "Another", "9.0"),))
+    )
     with pytest.raises(ArtefactError, match=r"results are of devices \['A GPU \(8\.6\)'\], and this is \['Another"):
         run_study(study, tmp_path / "out", run=Machine())
     run_study(study, tmp_path / "out", again=True, run=Machine())
