@@ -15,13 +15,13 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from whymask.benchmarks import baselines
+from whymask.benchmarks.asked_graph import AskedGraph
 from whymask.benchmarks.baselines import ClassMaps
 from whymask.benchmarks.intervals import CONFIDENCE, Difference, Interval, clopper_pearson, paired_difference
 from whymask.benchmarks.masking import (
@@ -35,11 +35,11 @@ from whymask.benchmarks.masking import (
     pixel_count,
     pixel_order,
 )
-from whymask.runtime.backends import Arrays
-from whymask.runtime.card import IMAGE, LOGITS, MASK, SALIENCY, TARGET
+from whymask.benchmarks.pictures import Image, chunks, read_pictures
+from whymask.runtime.card import LOGITS, MASK, SALIENCY
 from whymask.runtime.errors import InputError
-from whymask.runtime.explainer import PREDICTED, Explainer
-from whymask.runtime.images import fit, resize_map, rgb_from
+from whymask.runtime.explainer import Explainer
+from whymask.runtime.images import resize_map
 from whymask.runtime.progress import track
 
 AREAS = (0.05, 0.10, 0.20, 0.30, 0.50)
@@ -145,7 +145,7 @@ class Faithfulness:
 
 def measure_faithfulness(
     explainer: Explainer,
-    images: Sequence[Path | NDArray[np.uint8]],
+    images: Sequence[Image],
     config: FaithfulnessConfig | None = None,
     class_maps: ClassMaps | None = None,
     name: str = "images",
@@ -166,14 +166,14 @@ def measure_faithfulness(
         InputError: no picture could be read.
     """
     config = config or FaithfulnessConfig()
-    graph, judge = _Graph(explainer, config.batch_size), _Judge(explainer, config, class_maps)
+    graph, judge = AskedGraph(explainer, config.batch_size), _Judge(explainer, config, class_maps)
     files: list[str] = []
     unreadable: list[str] = []
     parts: list[_Part] = []
     start = time.perf_counter()
     with track(len(images), f"evaluate {name}", "pictures") as bar:
-        for chunk in _chunks(images, config.batch_size):
-            names, pictures, failed = _read(chunk, len(files) + len(unreadable), explainer)
+        for chunk in chunks(images, config.batch_size):
+            names, pictures, failed = read_pictures(chunk, len(files) + len(unreadable), explainer.card.input)
             unreadable += failed
             if names:
                 parts.append(judge.part(graph, np.stack(pictures), len(files)))
@@ -197,62 +197,6 @@ def measure_faithfulness(
     )
 
 
-def _chunks(images: Sequence[Path | NDArray[np.uint8]], size: int) -> Iterator[Sequence[Path | NDArray[np.uint8]]]:
-    for first in range(0, len(images), size):
-        yield images[first : first + size]
-
-
-def _read(
-    chunk: Sequence[Path | NDArray[np.uint8]], first: int, explainer: Explainer
-) -> tuple[list[str], list[NDArray[np.uint8]], list[str]]:
-    """Names and fitted pictures of a chunk, and the files that could not be read with the reason."""
-    names, pictures, failed = [], [], []
-    for position, image in enumerate(chunk, first):
-        name = f"{image.parent.name}/{image.name}" if isinstance(image, Path) else f"image {position}"
-        try:
-            pictures.append(fit(rgb_from(image), explainer.card.input))
-            names.append(name)
-        except InputError as error:
-            # Records are passed on: what the file is called is enough, where it lay on this machine is not theirs.
-            failed.append(f"{name}: {str(error).replace(f'{image}: ', '')}")
-    return names, pictures, failed
-
-
-class _Graph:
-    """The shipped graph as a function of a batch of pictures; counts what goes through it."""
-
-    def __init__(self, explainer: Explainer, batch_size: int) -> None:
-        self._backend, self._targeted = explainer.backend, explainer.takes_target
-        fixed = explainer.backend.inputs[IMAGE].shape[0]
-        self._fixed = isinstance(fixed, int)
-        self._batch_size = fixed if isinstance(fixed, int) else batch_size
-        self.passes = 0
-        self.seconds = 0.0
-
-    def run(self, images: NDArray[np.uint8], outputs: Sequence[str]) -> Arrays:
-        """The named outputs for uint8 (B, H, W, 3), in passes of the size that the graph takes."""
-        starts = range(0, len(images), self._batch_size)
-        parts = [self._pass(images[first : first + self._batch_size], outputs) for first in starts]
-        return {name: np.concatenate([part[name] for part in parts]) for name in outputs}
-
-    def top1(self, images: NDArray[np.uint8]) -> NDArray[np.int64]:
-        """int64 (B,), the class of each picture."""
-        top1: NDArray[np.int64] = self.run(images, (LOGITS,))[LOGITS].argmax(axis=1)
-        return top1
-
-    def _pass(self, images: NDArray[np.uint8], outputs: Sequence[str]) -> Arrays:
-        count = len(images)
-        missing = self._batch_size - count if self._fixed else 0
-        feeds: Arrays = {IMAGE: np.concatenate([images, np.repeat(images[-1:], missing, axis=0)])}
-        if self._targeted:
-            feeds[TARGET] = np.full(count + missing, PREDICTED, np.int64)
-        start = time.perf_counter()
-        results = self._backend.run(feeds, outputs)
-        self.seconds += time.perf_counter() - start
-        self.passes += count
-        return {name: values[:count] for name, values in results.items()}
-
-
 @dataclass(frozen=True)
 class _Part:
     """The fields of `Faithfulness` for one chunk."""
@@ -270,7 +214,7 @@ class _Judge:
         self._config = config
         self._class_maps = class_maps
 
-    def part(self, graph: _Graph, images: NDArray[np.uint8], first: int) -> _Part:
+    def part(self, graph: AskedGraph, images: NDArray[np.uint8], first: int) -> _Part:
         """Judge uint8 (B, H, W, 3); `first` is the position of the first picture in the set, which seeds it."""
         outputs = graph.run(images, (LOGITS, SALIENCY, MASK))
         top1 = outputs[LOGITS].argmax(axis=1)

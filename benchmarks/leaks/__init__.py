@@ -1,0 +1,1 @@
+"""Checks that a map explains the classifier and does not smuggle the answer: randomisation, class change, encoding."""
