@@ -28,12 +28,14 @@ class ExplainerConfig:
         channels: of the tapped decoder.
         size: of the autoencoder, `small`, `medium` or `large`.
         retention: predicted chance of keeping the class at which maps are cut, in (0, 1).
+        presence: whether it tells classes that are not there, whose masks are then empty.
     """
 
     kind: str = "tapped"
     channels: int = 32
     size: str = "small"
     retention: float = 0.5
+    presence: bool = False
 
     def __post_init__(self) -> None:
         """Refuse unknown families and sizes."""
@@ -97,6 +99,15 @@ class TrainConfig:
     necessity: float = _option(0.0, "Weight of losing the class without the mask's pixels. Costs one more pass.")
     robustness: float = _option(0.5, "Share of draws that fill dropped pixels with a random background.")
 
+    others: float = _option(
+        0.0,
+        "Share of pictures that are asked about another class than the predicted one: of a second picture pasted into "
+        "them, or the runner-up; some in contrast to the first.",
+    )
+    presence: float = _option(
+        0.0, "Weight of telling classes that are there from absent ones, whose masks are then empty; 0: not learned."
+    )
+
     holdout: float = _option(0.1, "Share of images kept out of training, to validate and calibrate.")
     max_holdout: int = _option(400, "Their largest number.")
     calibration_data: tuple[str, ...] | None = _option(
@@ -122,7 +133,7 @@ class TrainConfig:
         """Refuse values out of range, naming the field, the value and the range."""
         positive = ("steps", "batch_size", "learning_rate", "log_every", "devices", "max_holdout")
         _check_range(self, positive, 0, float("inf"), "above 0", open_low=True)
-        shares = ("level_from", "hard_from", "hard_share", "robustness")
+        shares = ("level_from", "hard_from", "hard_share", "robustness", "others")
         _check_range(self, shares, 0, 1, "in [0, 1]")
         inner = ("retention", "target_area", "min_area", "max_area", "holdout", "alpha", "delta")
         _check_range(self, inner, 0, 1, "in (0, 1)", open_low=True, open_high=True)
@@ -135,6 +146,7 @@ class TrainConfig:
             "binarisation",
             "tv",
             "necessity",
+            "presence",
             "weight_decay",
             "max_minutes",
         )
@@ -159,7 +171,9 @@ class TrainConfig:
     def explainer_config(self) -> ExplainerConfig:
         """The part that builds the explainer."""
         retention = self.retention if self.mode == "constraint" else 0.5
-        return ExplainerConfig(self.explainer, self.channels, self.autoencoder_size, retention)
+        return ExplainerConfig(
+            self.explainer, self.channels, self.autoencoder_size, retention, presence=self.presence > 0
+        )
 
     def to_json(self) -> str:
         """As indented JSON text."""

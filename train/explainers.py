@@ -10,8 +10,8 @@ Letters: B batch, C classes, h w the saliency's size.
 
 from __future__ import annotations
 
-import math
-from typing import NamedTuple
+from collections.abc import Iterable
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -20,14 +20,12 @@ from torch import Tensor, nn
 from whymask.train.cam import class_evidence
 from whymask.train.classifier import FrozenClassifier
 from whymask.train.config import ExplainerConfig
+from whymask.train.levels import Breaking, LevelHead, absence, confidence
 from whymask.train.masks import standardise
 
 TEMPERATURE = 0.5
 """Of the sigmoid over the standardised map. Constant: annealing it made the maps rough and lost what had been
 learned."""
-
-MAX_LEVEL = 4.0
-"""Bound of a breaking level in deviations of the map: beyond it a mask holds everything, or nothing."""
 
 ROW_WIDTH = 64
 """Width of a learned class embedding where the classifier has no final linear layer."""
@@ -44,16 +42,17 @@ class Explainer(nn.Module):
 
     Args:
         classifier: its final layer's rows describe the classes; they are neither trained nor saved.
-        retention: predicted chance of keeping the class at which the map is cut, in (0, 1).
+        config: gives `retention`, the predicted chance of keeping the class at which the map is cut.
     """
 
     kind: str
     rows: Tensor
     out: nn.Conv2d  # of every family: the last layer, to one channel
+    level: LevelHead
 
-    def __init__(self, classifier: FrozenClassifier, retention: float) -> None:
+    def __init__(self, classifier: FrozenClassifier, config: ExplainerConfig) -> None:
         super().__init__()
-        self.retention = retention
+        self.retention = config.retention
         weight = classifier.head_weight
         self.embedding: nn.Embedding | None = None
         if weight is None:
@@ -63,11 +62,31 @@ class Explainer(nn.Module):
             self.register_buffer("rows", F.normalize(weight.clone(), dim=1), persistent=False)
             self.row_width = weight.shape[1]
 
-    def rows_of(self, target: Tensor) -> Tensor:
-        """int64 (B,) → float (B, D), rows of unit length."""
-        return self.embedding(target) if self.embedding is not None else F.embedding(target, self.rows)
+    def rows_of(self, target: Tensor, against: Tensor | None = None) -> Tensor:
+        """int64 (B,) → float (B, D), rows of unit length; with `against`, what speaks for one class and not another.
 
-    def forward(self, features: list[Tensor], x: Tensor, logits: Tensor, target: Tensor) -> Tensor:
+        The final layer is linear, so the difference of two rows reads the difference of two logits.
+        """
+        rows = self._rows(target)
+        if against is None:
+            return rows
+        other = self._rows(against.clamp_min(0)) * (against >= 0)[:, None]
+        return F.normalize(rows - other, dim=1)
+
+    def _rows(self, target: Tensor) -> Tensor:
+        if self.embedding is None:
+            return F.embedding(target, self.rows)
+        return F.normalize(self.embedding(target), dim=1)
+
+    def forward(
+        self,
+        features: list[Tensor],
+        x: Tensor,
+        logits: Tensor,
+        target: Tensor,
+        against: Tensor | None = None,
+        predicted: bool = False,
+    ) -> Tensor:
         """Saliency logits for one class an image.
 
         Args:
@@ -75,75 +94,85 @@ class Explainer(nn.Module):
             x: normalised image, (B, 3, H, W).
             logits: the classifier's, (B, C).
             target: int64 (B,), the class to explain.
+            against: int64 (B,), the class that it is held against, −1 for none; None for none at all.
+            predicted: whether the target is known to be the predicted class: it need not be asked whether it is there.
 
         Returns:
-            float32 (B, h, w); the saliency is its sigmoid.
+            float32 (B, h, w); the saliency is its sigmoid. Far below zero everywhere for a class that is not there.
         """
-        ranking, breaking = self.ranking_and_breaking(features, x, logits, target)
-        return (ranking - breaking.level_for(self.retention))[:, 0] / TEMPERATURE
+        return self._saliency(self.encode(features, x), logits, target, against, predicted)
+
+    def forward_classes(self, features: list[Tensor], x: Tensor, logits: Tensor, targets: Tensor) -> Tensor:
+        """Saliency logits for several classes an image; what does not depend on the class is computed once.
+
+        Args:
+            features, x, logits: as `forward`.
+            targets: int64 (B, K), the classes to explain.
+
+        Returns:
+            float32 (B, K, h, w).
+        """
+        count = int(targets.shape[1])
+        repeated = [_repeat(part, count) for part in self.encode(features, x)]
+        maps = self._saliency(repeated, _repeat(logits, count), targets.flatten(), None, False)
+        return maps.view(-1, count, *maps.shape[1:])
 
     def ranking_and_breaking(
-        self, features: list[Tensor], x: Tensor, logits: Tensor, target: Tensor
+        self,
+        features: list[Tensor],
+        x: Tensor,
+        logits: Tensor,
+        target: Tensor,
+        against: Tensor | None = None,
+        absent: Tensor | None = None,
     ) -> tuple[Tensor, Breaking]:
-        """The standardised map, float32 (B, 1, h, w), and where the decision breaks on it."""
+        """What training learns from; see `forward`.
+
+        Args:
+            features, x, logits, target, against: as `forward`.
+            absent: int64 (B,), another class, of which only its presence is asked; needs a learned presence.
+
+        Returns:
+            the standardised map, float32 (B, 1, h, w), and where the decision breaks on it.
+        """
+        encoded = self.encode(features, x)
+        ranking, breaking = self.decode(encoded, logits, target, against)
+        if absent is not None:
+            breaking = breaking._replace(absent=self.breaking(encoded, logits, self.rows_of(absent), absent).presence)
+        return ranking, breaking
+
+    def breaking(self, encoded: list[Tensor], logits: Tensor, rows: Tensor, target: Tensor) -> Breaking:
+        """Where the decision breaks, from the coarsest map alone."""
+        found: Breaking = self.level(self.coarse(encoded, rows).detach(), rows, confidence(logits, target))
+        return found
+
+    def encode(self, features: list[Tensor], x: Tensor) -> list[Tensor]:
+        """What does not depend on the class: tensors (B, ·, ·, ·) that `decode` takes."""
         raise NotImplementedError
 
+    def coarse(self, encoded: list[Tensor], rows: Tensor) -> Tensor:
+        """The coarsest decoded map, float (B, channels, ·, ·)."""
+        raise NotImplementedError
 
-CONFIDENCE_FIGURES = 3
-SMALLEST_SCALE = 0.05
+    def decode(
+        self, encoded: list[Tensor], logits: Tensor, target: Tensor, against: Tensor | None = None
+    ) -> tuple[Tensor, Breaking]:
+        """From `encode` and a class to the standardised map and where the decision breaks on it."""
+        raise NotImplementedError
 
-
-class Breaking(NamedTuple):
-    """Where an image's decision breaks: centre and scale of the breaking level, float32 (B, 1, 1, 1)."""
-
-    centre: Tensor
-    scale: Tensor
-
-    def level_for(self, retention: float) -> Tensor:
-        """The highest level at which the class is kept with a predicted chance of `retention`, in (0, 1)."""
-        return self.centre - self.scale * math.log(retention / (1.0 - retention))
-
-
-def confidence(logits: Tensor, target: Tensor) -> Tensor:
-    """How sure the classifier is of a class: p, log p / 4 (not below −2), and its entropy as a share of log C.
-
-    Args:
-        logits: float (B, C).
-        target: int64 (B,).
-
-    Returns:
-        float32 (B, CONFIDENCE_FIGURES), computed in float32 whatever the precision of the logits.
-    """
-    log_p = F.log_softmax(logits.float(), dim=1)
-    of_target = log_p.gather(1, target[:, None])
-    entropy = -(log_p.exp() * log_p).sum(1, keepdim=True) / math.log(max(2, logits.shape[1]))
-    return torch.cat([of_target.exp(), of_target.clamp_min(-8.0) / 4.0, entropy], dim=1)
+    def _saliency(
+        self, encoded: list[Tensor], logits: Tensor, target: Tensor, against: Tensor | None, predicted: bool
+    ) -> Tensor:
+        ranking, breaking = self.decode(encoded, logits, target, against)
+        level = breaking.level_for(self.retention)
+        if breaking.presence is not None and not predicted:
+            level = level + absence(breaking.presence, logits, target)
+        return (ranking - level)[:, 0] / TEMPERATURE
 
 
-class LevelHead(nn.Module):
-    """Predicts where an image's decision breaks: the distribution of the level at which a hard mask loses the class.
-
-    The chance that a cut at level l keeps the class is modelled as sigmoid((centre − l) / scale), a logistic
-    distribution with its own centre and scale an image. From pooled features, the class, and the classifier's
-    confidence, which tells best how much the decision can bear.
-    """
-
-    def __init__(self, channels: int, row_width: int) -> None:
-        super().__init__()
-        self.hidden = nn.Linear(2 * channels, 32)
-        self.row = nn.Linear(row_width, 32, bias=False)
-        self.confidence = nn.Linear(CONFIDENCE_FIGURES, 32, bias=False)
-        self.out = nn.Linear(32, 2)
-        nn.init.zeros_(self.out.weight)
-        nn.init.zeros_(self.out.bias)
-
-    def forward(self, features: Tensor, rows: Tensor, figures: Tensor) -> Breaking:
-        """(B, channels, h, w), (B, D) and (B, CONFIDENCE_FIGURES) → centre and scale."""
-        pooled = torch.cat([features.mean((-2, -1)), features.amax((-2, -1))], dim=1)
-        figures = self.confidence(figures.to(features.dtype))
-        raw = self.out(F.relu(self.hidden(pooled) + self.row(rows) + figures)).float()
-        centre = MAX_LEVEL * torch.tanh(raw[:, :1] / MAX_LEVEL)
-        return Breaking(centre[:, :, None, None], (F.softplus(raw[:, 1:]) + SMALLEST_SCALE)[:, :, None, None])
+def _repeat(part: Tensor, count: int) -> Tensor:
+    """(B, …) → (B · count, …), each row `count` times in a row."""
+    return part[:, None].expand(-1, count, *part.shape[1:]).flatten(0, 1)
 
 
 def separable(inputs: int, outputs: int) -> nn.Sequential:
@@ -165,10 +194,10 @@ class Lateral(nn.Module):
         self.gate = nn.Linear(row_width, channels)
         self.evidence = nn.Conv2d(1, channels, 1) if evidence else None
 
-    def forward(self, features: Tensor, rows: Tensor, evidence: Tensor | None) -> Tensor:
-        """(B, inputs, h, w), (B, D), (B, 1, ·, ·) → (B, channels, h, w)."""
+    def forward(self, projected: Tensor, rows: Tensor, evidence: Tensor | None) -> Tensor:
+        """What `project` made of the tap, (B, channels, h, w), (B, D) and (B, 1, ·, ·) → (B, channels, h, w)."""
         # Unit rows have entries of about 1/sqrt(D); 8 brings the gate's input to a useful range for D of 64 to 4096.
-        out: Tensor = self.project(features) * (2.0 * torch.sigmoid(self.gate(8.0 * rows)))[:, :, None, None]
+        out: Tensor = projected * (2.0 * torch.sigmoid(self.gate(8.0 * rows)))[:, :, None, None]
         if self.evidence is not None and evidence is not None:
             out = out + self.evidence(resize_to(evidence, out))
         return out
@@ -208,8 +237,9 @@ class TappedExplainer(Explainer):
 
     kind = "tapped"
 
-    def __init__(self, classifier: FrozenClassifier, retention: float, channels: int) -> None:
-        super().__init__(classifier, retention)
+    def __init__(self, classifier: FrozenClassifier, config: ExplainerConfig) -> None:
+        super().__init__(classifier, config)
+        channels = config.channels
         self.has_evidence = classifier.has_class_evidence
         self.laterals = nn.ModuleList(
             Lateral(tap.channels, channels, self.row_width, self.has_evidence) for tap in classifier.tap_specs
@@ -220,30 +250,41 @@ class TappedExplainer(Explainer):
         self.out = nn.Conv2d(channels, 1, 1)
         self.evidence_gain = nn.Parameter(torch.ones(()))
         self.centre_gain = nn.Parameter(torch.full((), CENTRE_GAIN))
-        self.level = LevelHead(channels, self.row_width)
+        self.level = LevelHead(channels, self.row_width, config.presence)
 
-    def ranking_and_breaking(
-        self, features: list[Tensor], x: Tensor, logits: Tensor, target: Tensor
-    ) -> tuple[Tensor, Breaking]:
-        """See the base class; `x` is not read."""
+    def encode(self, features: list[Tensor], x: Tensor) -> list[Tensor]:
+        """Every tap at the decoder's width, finest first, then the deepest tap itself; `x` is not read."""
         del x
-        rows = self.rows_of(target)
-        evidence = None
-        if self.has_evidence:
-            evidence = standardise(class_evidence(features[-1], rows)).to(features[-1].dtype)
-        decoded = coarse = self._mix(-1, features[-1], rows, evidence)
-        for index in range(len(features) - 2, -1, -1):
-            decoded = self._mix(index, features[index], rows, evidence, decoded)
+        laterals = cast("Iterable[Lateral]", self.laterals)
+        return [*(lateral.project(tap) for lateral, tap in zip(laterals, features, strict=True)), features[-1]]
+
+    def decode(
+        self, encoded: list[Tensor], logits: Tensor, target: Tensor, against: Tensor | None = None
+    ) -> tuple[Tensor, Breaking]:
+        """See the base class."""
+        *projected, deepest = encoded
+        rows = self.rows_of(target, against)
+        evidence = self._evidence(deepest, rows)
+        decoded = coarse = self._mix(-1, projected[-1], rows, evidence)
+        for index in range(len(projected) - 2, -1, -1):
+            decoded = self._mix(index, projected[index], rows, evidence, decoded)
         ranking = self.out(decoded)
         if evidence is not None:
             ranking = ranking + self.evidence_gain * resize_to(evidence, ranking)
         ranking = ranking + self.centre_gain * centre_prior(ranking)
         return standardise(ranking), self.level(coarse.detach(), rows, confidence(logits, target))
 
+    def coarse(self, encoded: list[Tensor], rows: Tensor) -> Tensor:
+        """See the base class."""
+        return self._mix(-1, encoded[-2], rows, self._evidence(encoded[-1], rows))
+
+    def _evidence(self, deepest: Tensor, rows: Tensor) -> Tensor | None:
+        return standardise(class_evidence(deepest, rows)).to(deepest.dtype) if self.has_evidence else None
+
     def _mix(
-        self, index: int, features: Tensor, rows: Tensor, evidence: Tensor | None, above: Tensor | None = None
+        self, index: int, projected: Tensor, rows: Tensor, evidence: Tensor | None, above: Tensor | None = None
     ) -> Tensor:
-        mixed = self.laterals[index](features, rows, evidence)
+        mixed = self.laterals[index](projected, rows, evidence)
         if above is not None:
             mixed = mixed + resize_to(above, mixed)
         out: Tensor = self.mixes[index](mixed)
@@ -259,9 +300,9 @@ class Autoencoder(Explainer):
 
     kind = "autoencoder"
 
-    def __init__(self, classifier: FrozenClassifier, retention: float, size: str) -> None:
-        super().__init__(classifier, retention)
-        widths = AUTOENCODER_WIDTHS[size]
+    def __init__(self, classifier: FrozenClassifier, config: ExplainerConfig) -> None:
+        super().__init__(classifier, config)
+        widths = AUTOENCODER_WIDTHS[config.size]
         self.encoder = nn.ModuleList(
             nn.Sequential(_strided(inputs, outputs), separable(outputs, outputs))
             for inputs, outputs in zip((3, *widths[:-1]), widths, strict=True)
@@ -269,23 +310,33 @@ class Autoencoder(Explainer):
         self.bottleneck = Lateral(widths[-1], widths[-1], self.row_width, evidence=False)
         self.decoder = nn.ModuleList(separable(widths[i + 1] + widths[i], widths[i]) for i in (2, 1))
         self.out = nn.Conv2d(widths[1], 1, 1)
-        self.level = LevelHead(widths[-1], self.row_width)
+        self.level = LevelHead(widths[-1], self.row_width, config.presence)
 
-    def ranking_and_breaking(
-        self, features: list[Tensor], x: Tensor, logits: Tensor, target: Tensor
-    ) -> tuple[Tensor, Breaking]:
-        """See the base class; `features` are not read."""
+    def encode(self, features: list[Tensor], x: Tensor) -> list[Tensor]:
+        """The two skips, finer first, and the projected bottleneck; `features` are not read."""
         del features
-        rows = self.rows_of(target)
-        skips = []
+        outputs = []
         out = x
         for stage in self.encoder:
             out = stage(out)
-            skips.append(out)
-        out = bottleneck = self.bottleneck(out, rows, None)
-        for stage, skip in zip(self.decoder, (skips[2], skips[1]), strict=True):
+            outputs.append(out)
+        return [outputs[1], outputs[2], self.bottleneck.project(out)]
+
+    def decode(
+        self, encoded: list[Tensor], logits: Tensor, target: Tensor, against: Tensor | None = None
+    ) -> tuple[Tensor, Breaking]:
+        """See the base class."""
+        fine, middle, projected = encoded
+        rows = self.rows_of(target, against)
+        out = bottleneck = self.bottleneck(projected, rows, None)
+        for stage, skip in zip(self.decoder, (middle, fine), strict=True):
             out = stage(torch.cat([resize_to(out, skip), skip], dim=1))
         return standardise(self.out(out)), self.level(bottleneck.detach(), rows, confidence(logits, target))
+
+    def coarse(self, encoded: list[Tensor], rows: Tensor) -> Tensor:
+        """See the base class."""
+        out: Tensor = self.bottleneck(encoded[-1], rows, None)
+        return out
 
 
 def _strided(inputs: int, outputs: int) -> nn.Sequential:
@@ -296,6 +347,4 @@ def _strided(inputs: int, outputs: int) -> nn.Sequential:
 
 def build_explainer(config: ExplainerConfig, classifier: FrozenClassifier) -> Explainer:
     """An untrained explainer for a classifier."""
-    if config.kind == "tapped":
-        return TappedExplainer(classifier, config.retention, config.channels)
-    return Autoencoder(classifier, config.retention, config.size)
+    return TappedExplainer(classifier, config) if config.kind == "tapped" else Autoencoder(classifier, config)

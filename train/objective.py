@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from whymask.train.config import TrainConfig
-from whymask.train.explainers import Breaking
+from whymask.train.levels import Breaking
 
 
 def kl_divergence(logits_image: Tensor, logits_kept: Tensor) -> Tensor:
@@ -63,6 +63,44 @@ def total_variation(ranking: Tensor) -> Tensor:
 def is_kept(logits_kept: Tensor, target: Tensor) -> Tensor:
     """Whether the explanation keeps the class, bool (B,)."""
     return logits_kept.argmax(1) == target
+
+
+def is_upheld(logits_image: Tensor, logits_kept: Tensor, target: Tensor, against: Tensor | None) -> Tensor:
+    """Whether the explanation says of an asked class what the image says, bool (B,).
+
+    For the predicted class: it stays. For another one, which cannot be expected to become the first: its probability,
+    or its lead over the class that it is held against, is at least the image's.
+    """
+    image, kept = (lead(logits, target, against) for logits in (logits_image, logits_kept))
+    return torch.where(target == logits_image.argmax(1), is_kept(logits_kept, target), kept >= image)
+
+
+def lead(logits: Tensor, target: Tensor, against: Tensor | None) -> Tensor:
+    """log p(target), or its logit minus that of the class it is held against, float (B,)."""
+    log_p = F.log_softmax(logits.float(), 1)
+    of_target = log_p.gather(1, target[:, None])[:, 0]
+    if against is None:
+        return of_target
+    of_other = log_p.gather(1, against.clamp_min(0)[:, None])[:, 0]
+    return of_target - torch.where(against >= 0, of_other, 0.0 * of_other)
+
+
+def asked_loss(logits_kept: Tensor, target: Tensor, against: Tensor | None) -> Tensor:
+    """What a mask of an asked class costs, float (B,): −log p(target | e), or −log p of it among the two alone."""
+    ahead = lead(logits_kept, target, against)
+    if against is None:
+        return -ahead
+    return torch.where(against >= 0, F.softplus(-ahead), -ahead)
+
+
+def presence_loss(presence: Tensor, seen: Tensor, absent: Tensor, is_absent: Tensor) -> Tensor:
+    """Binary cross-entropy per image, float (B,), of telling classes that are there from those that are not.
+
+    Args:
+        presence, absent: logits of a class that was asked and of one that is not there, float32 (B,).
+        seen, is_absent: bool (B,), whether each is certain enough to learn from.
+    """
+    return seen * F.softplus(-presence) + is_absent * F.softplus(absent)
 
 
 def breaking_loss(breaking: Breaking, level: Tensor, kept: Tensor) -> Tensor:

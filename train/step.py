@@ -23,16 +23,21 @@ from torch import Tensor
 from whymask.train.backgrounds import fill_background, masked, random_background
 from whymask.train.classifier import FrozenClassifier
 from whymask.train.config import TrainConfig
-from whymask.train.explainers import TEMPERATURE, Breaking, Explainer
+from whymask.train.explainers import TEMPERATURE, Explainer
+from whymask.train.levels import Breaking
 from whymask.train.masks import level_of_area, mask_from_saliency, resize, straight_through
 from whymask.train.objective import (
+    asked_loss,
     binarisation,
     breaking_loss,
     is_kept,
+    is_upheld,
     keep_loss,
     necessity,
+    presence_loss,
     total_variation,
 )
+from whymask.train.queries import Queries, draw_queries
 
 OWN_EVERY = 4
 """In mode `weighted`, every fourth image of a batch is cut at its own level, once this has begun."""
@@ -97,39 +102,53 @@ class Objective:
     def __call__(self, explainer: Explainer, pixels: Tensor, progress: float, generator: torch.Generator) -> StepResult:
         """Evaluate the objective on pixels, float (B, 3, H, W) in 0–255."""
         config = self.config
-        x = self.classifier.normalise(pixels).contiguous(memory_format=torch.channels_last)
-        with torch.no_grad():
-            logits, features = self.classifier.with_taps(x)
-        target = logits.argmax(1)
-        ranking, breaking = explainer.ranking_and_breaking(features, x, logits, target)
+        pictures = self.classifier.normalise(pixels).contiguous(memory_format=torch.channels_last)
+        asked = draw_queries(self.classifier, pictures, config.others, generator)
+        x = asked.x
+        absent = asked.absent if config.presence else None
+        ranking, breaking = explainer.ranking_and_breaking(
+            asked.features, x, asked.logits, asked.target, asked.against, absent
+        )
         draw = draw_masks(config, progress, len(x), generator).to(pixels.device)
         soft = probability(ranking, breaking.centre, draw, x)
         mask = straight_through(soft, draw.hard)
-        background = random_background(x, self.fill, config.robustness, generator)
-        explanation = masked(x, mask, background).contiguous(memory_format=torch.channels_last)
-        kept_logits, kept_features = self.classifier.with_taps(explanation)
-        loss, terms = keep_loss(config, logits.float(), kept_logits.float(), target, features, kept_features)
+        loss, terms, kept = self._held(asked, mask, generator)
         terms["tv"] = config.tv * total_variation(ranking)
         terms["binarisation"] = config.binarisation * binarisation(soft)
-        loss = loss + terms["tv"] + terms["binarisation"]
         if config.necessity:
             dropped = masked(x, 1.0 - mask, fill_background(x, self.fill))
-            terms["necessity"] = config.necessity * necessity(self.classifier(dropped).float(), target)
-            loss = loss + terms["necessity"]
-        terms["level"] = self._level_loss(ranking, breaking, draw, x, target, progress, generator)
-        loss = (loss + terms["level"]).mean()
-        kept = is_kept(kept_logits, target)
+            terms["necessity"] = config.necessity * necessity(self.classifier(dropped).float(), asked.target)
+        if breaking.presence is not None and breaking.absent is not None:
+            told = presence_loss(breaking.presence, asked.seen, breaking.absent, asked.is_absent)
+            terms["presence"] = config.presence * told
+        terms["level"] = self._level_loss(ranking, breaking, draw, asked, progress, generator)
+        for name in ("tv", "binarisation", "necessity", "presence", "level"):
+            loss = loss + terms.get(name, 0.0)
+        total = loss.mean()
         figures = {name: float(value.detach().mean()) for name, value in terms.items()}
-        figures |= {"loss": float(loss.detach()), "area": float(mask.detach().mean())}
-        return StepResult(loss, {**figures, "kept": float(kept.float().mean())})
+        figures |= {"loss": float(total.detach()), "area": float(mask.detach().mean())}
+        return StepResult(total, {**figures, "kept": float(kept.float().mean())})
+
+    def _held(
+        self, asked: Queries, mask: Tensor, generator: torch.Generator
+    ) -> tuple[Tensor, dict[str, Tensor], Tensor]:
+        """What holding the answers costs, float (B,), its terms for the log, and which pictures keep their class."""
+        config = self.config
+        background = random_background(asked.x, self.fill, config.robustness, generator)
+        explanation = masked(asked.x, mask, background).contiguous(memory_format=torch.channels_last)
+        logits, features = self.classifier.with_taps(explanation)
+        loss, terms = keep_loss(config, asked.logits.float(), logits.float(), asked.target, asked.features, features)
+        if asked.against is not None:  # where another class is asked, the image's own decision is not to be held
+            terms["asked"] = asked_loss(logits, asked.target, asked.against)
+            loss = torch.where(asked.own, loss, (config.kl + config.ce) * terms["asked"])
+        return loss, terms, is_kept(logits, asked.target)[asked.own]
 
     def _level_loss(
         self,
         ranking: Tensor,
         breaking: Breaking,
         draw: Draw,
-        x: Tensor,
-        target: Tensor,
+        asked: Queries,
         progress: float,
         generator: torch.Generator,
     ) -> Tensor:
@@ -138,24 +157,24 @@ class Objective:
         if progress < config.level_from:
             return 0.0 * (breaking.centre + breaking.scale).sum()[None]  # DDP expects a gradient for every parameter
         if config.mode == "constraint":
-            return config.level * self._breaking_loss(ranking.detach(), breaking, x, target, generator)
+            return config.level * self._breaking_loss(ranking.detach(), breaking, asked, generator)
         share = torch.sigmoid((ranking.detach() - breaking.centre) / TEMPERATURE).flatten(1).mean(1)
         share = share + 0.0 * breaking.scale.flatten()
         if config.mode == "area":
             return config.area * (share - config.target_area).square()
         return config.area * torch.where(draw.own, share, 0.0 * share)
 
-    def _breaking_loss(
-        self, ranking: Tensor, breaking: Breaking, x: Tensor, target: Tensor, generator: torch.Generator
-    ) -> Tensor:
-        """Ask hard masks at drawn areas, exactly as they will be deployed, whether they keep the class."""
+    def _breaking_loss(self, ranking: Tensor, breaking: Breaking, asked: Queries, generator: torch.Generator) -> Tensor:
+        """Ask hard masks at drawn areas, exactly as they will be deployed, whether they uphold what is asked."""
+        x = asked.x
         area = LEAST_ASKED + (MOST_ASKED - LEAST_ASKED) * torch.rand(len(x), generator=generator)
         level = level_of_area(ranking, area.to(x.device))
         with torch.no_grad():
             saliency = torch.sigmoid((ranking - level) / TEMPERATURE)[:, 0]
             mask = mask_from_saliency(saliency, x.shape[-2], x.shape[-1], 0.5)
-            kept = is_kept(self.classifier(masked(x, mask, fill_background(x, self.fill))), target)
-        return breaking_loss(breaking, level, kept)
+            logits = self.classifier(masked(x, mask, fill_background(x, self.fill)))
+            upheld = is_upheld(asked.logits, logits, asked.target, asked.against)
+        return breaking_loss(breaking, level, upheld)
 
 
 def probability(ranking: Tensor, own_level: Tensor, draw: Draw, x: Tensor) -> Tensor:

@@ -9,7 +9,8 @@ from whymask.runtime.errors import InputError
 from whymask.train.cam import class_activation_map
 from whymask.train.classifier import FrozenClassifier
 from whymask.train.config import ExplainerConfig
-from whymask.train.explainers import CENTRE_GAIN, build_explainer, centre_prior, confidence, resize_to
+from whymask.train.explainers import CENTRE_GAIN, build_explainer, centre_prior, resize_to
+from whymask.train.levels import confidence
 from whymask.train.masks import standardise
 
 

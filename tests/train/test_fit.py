@@ -123,6 +123,7 @@ def test_training_in_two_processes_ends_in_one_run(config: TrainConfig, tmp_path
     command = [sys.executable, "-m", "whymask.runtime.cli", "train", config.model, "--data", config.data[0]]
     command += ["-o", str(out), "--size", "32", "--channels", "8", "--steps", "4", "--batch-size", "4"]
     command += ["--accelerator", "cpu", "--devices", "2", "--strategy", "ddp", "--level-from", "0.3"]
+    command += ["--others", "0.5", "--presence", "1"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240, check=False)
     assert done.returncode == 0, done.stderr

@@ -9,7 +9,8 @@ import torch.nn.functional as F
 from whymask.train.backgrounds import KINDS, random_background
 from whymask.train.classifier import FrozenClassifier
 from whymask.train.config import TrainConfig
-from whymask.train.explainers import Breaking, build_explainer
+from whymask.train.explainers import build_explainer
+from whymask.train.levels import Breaking
 from whymask.train.objective import (
     activation_distance,
     binarisation,
