@@ -44,6 +44,12 @@ def export(
         bool, typer.Option("--certify", help="Add kept_logits and dropped_logits; two more classifier passes.")
     ] = False,
     target: Annotated[bool, typer.Option("--target", help="Add the input target: which class to explain.")] = False,
+    top: Annotated[
+        int, typer.Option(metavar="K", help="Explain the K likeliest classes at once: class_saliency and class_mask.")
+    ] = DEFAULTS.top,
+    contrast: Annotated[
+        bool, typer.Option("--contrast", help="Add the input against: why one class and not another; with --target.")
+    ] = False,
     data: Annotated[
         Path | None,
         typer.Option(help="Images to compare file and modules on.", show_default="the run's, else synthetic ones"),
@@ -69,7 +75,7 @@ def export(
     """
     with_explanation = _with_explanation(with_outputs or [])
     # Refuses a wrong option before torch is loaded.
-    config = ExportConfig(precision, opset, batch, not fixed_batch, with_explanation, certify, target)
+    config = ExportConfig(precision, opset, batch, not fixed_batch, with_explanation, certify, target, top, contrast)
     options = dataclasses.asdict(config) | {"golden": golden, "keep": keep, "require_rtx": require_rtx}
     card = _export(run, out, data, {"model": model, "weights": weights}, options)
     if as_json:

@@ -5,7 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from whymask.runtime.card import DROPPED_LOGITS, EXPLANATION, KEPT_LOGITS, LOGITS, MASK, SALIENCY
+from whymask.runtime.backends import CLASS_OUTPUTS
+from whymask.runtime.card import (
+    AGAINST,
+    DROPPED_LOGITS,
+    EXPLANATION,
+    IMAGE,
+    KEPT_LOGITS,
+    LOGITS,
+    MASK,
+    SALIENCY,
+    TARGET,
+)
 from whymask.runtime.errors import InputError
 
 PRECISIONS = ("fp32", "fp16")
@@ -24,6 +35,9 @@ class ExportConfig:
         with_explanation: add the output `explanation`.
         certify: add `kept_logits` and `dropped_logits`, at the price of two more classifier passes.
         target: add the input `target`.
+        top: explain that many of the likeliest classes at once, in the outputs `classes`, `class_saliency` and
+            `class_mask`: the encoder runs once, the explainer's decoder for each class. 0, the default, adds none.
+        contrast: add the input `against`, for why the one class and not the other; needs `target`.
     """
 
     precision: str = "fp32"
@@ -33,6 +47,8 @@ class ExportConfig:
     with_explanation: bool = False
     certify: bool = False
     target: bool = False
+    top: int = 0
+    contrast: bool = False
 
     def __post_init__(self) -> None:
         """Refuse what cannot be exported."""
@@ -42,6 +58,10 @@ class ExportConfig:
             raise InputError(f"opset is {self.opset}, expected {OPSETS.start} to {OPSETS.stop - 1}")
         if self.max_batch < 1:
             raise InputError(f"batch is {self.max_batch}, expected 1 or more images")
+        if self.top < 0:
+            raise InputError(f"top is {self.top}, expected 1 or more classes, or 0 for the explained class alone")
+        if self.contrast and not self.target:
+            raise InputError("contrast asks why one class and not another; give target as well: --target --contrast")
 
     @property
     def has_dynamic_batch(self) -> bool:
@@ -49,12 +69,17 @@ class ExportConfig:
         return self.dynamic and self.max_batch > 1
 
     @property
+    def inputs(self) -> tuple[str, ...]:
+        """Names of the graph's inputs."""
+        return (IMAGE, *((TARGET,) if self.target else ()), *((AGAINST,) if self.contrast else ()))
+
+    @property
     def outputs(self) -> tuple[str, ...]:
         """Names of the graph's outputs."""
         optional = ((EXPLANATION,) if self.with_explanation else ()) + (
             (KEPT_LOGITS, DROPPED_LOGITS) if self.certify else ()
         )
-        return (LOGITS, SALIENCY, MASK, *optional)
+        return (LOGITS, SALIENCY, MASK, *optional, *(CLASS_OUTPUTS if self.top else ()))
 
 
 def classifier_path(fused: Path) -> Path:

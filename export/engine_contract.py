@@ -6,8 +6,8 @@ from pathlib import Path
 
 from whymask.export.build_config import BuildConfig
 from whymask.export.trt_network import OPEN, Parsed
-from whymask.runtime.backends import OUTPUTS, REQUIRED_OUTPUTS
-from whymask.runtime.card import IMAGE, LOGITS, METADATA_KEY, TARGET, Card
+from whymask.runtime.backends import INPUTS, OUTPUTS, REQUIRED_OUTPUTS
+from whymask.runtime.card import IMAGE, LOGITS, METADATA_KEY, Card
 from whymask.runtime.engine_card import FUSED
 from whymask.runtime.errors import ArtefactError, InputError
 from whymask.runtime.onnx_wire import metadata
@@ -15,7 +15,6 @@ from whymask.runtime.trt_engine import DTYPES
 
 _NAMES = {dtype: name for name, dtype in DTYPES.items()}
 """TensorRT's names of numpy's types."""
-_OUTPUTS = {name: _NAMES[dtype] for name, (dtype, _) in OUTPUTS.items()}
 
 
 def card_of(onnx: Path) -> Card:
@@ -63,11 +62,13 @@ def check_tensors(parsed: Parsed, role: str, subject: str) -> None:
     Raises:
         ArtefactError: a tensor is missing, unknown or of another type.
     """
-    # TensorRT 8 has no INT64 and makes an INT32 of such an input.
-    target = "INT64" if hasattr(parsed.trt.DataType, "INT64") else "INT32"
+    # TensorRT 8 has no INT64 and makes an INT32 of such a tensor.
+    types = _NAMES | ({} if hasattr(parsed.trt.DataType, "INT64") else {"int64": "INT32"})
     fused = role == FUSED
-    known_inputs = {IMAGE: "UINT8", TARGET: target} if fused else {IMAGE: "UINT8"}
-    known_outputs = _OUTPUTS if fused else {LOGITS: "FLOAT"}
+    known_inputs, known_outputs = (
+        {name: types[dtype] for name, (dtype, _) in side.items() if fused or name in (IMAGE, LOGITS)}
+        for side in (INPUTS, OUTPUTS)
+    )
     for side, tensors, known, needed in (
         ("input", parsed.inputs, known_inputs, (IMAGE,)),
         ("output", parsed.outputs, known_outputs, REQUIRED_OUTPUTS if fused else (LOGITS,)),

@@ -1,6 +1,6 @@
 """Classifier and explainer as one module: uint8 image in; logits, saliency, mask out.
 
-Letters: B batch, H W input size, h w the explainer's resolution, C classes.
+Letters: B batch, H W input size, h w the explainer's resolution, C classes, K the likeliest that are explained at once.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from whymask.export.config import ExportConfig
 from whymask.export.half import body_dtype
 from whymask.runtime.card import Card
+from whymask.runtime.feeds import NO_CONTRAST
 from whymask.train.classifier import FrozenClassifier
 from whymask.train.explainers import Explainer
 from whymask.train.masks import mask_from_saliency
@@ -46,6 +47,53 @@ class ClassifierGraph(_Graph):
         return self.logits_of(pixels_from(image))
 
 
+class SeveralClasses(nn.Module):
+    """An explainer that is asked for the likeliest classes at once. A module, so that its nodes are named after it."""
+
+    def __init__(self, explainer: Explainer) -> None:
+        super().__init__()
+        self.explainer = explainer
+
+    def forward(
+        self,
+        features: list[Tensor],
+        x: Tensor,
+        logits: Tensor,
+        classes: Tensor,
+        target: Tensor | None,
+        against: Tensor | None,
+    ) -> Tensor:
+        """Saliency logits of the asked class first, then of each of the likeliest.
+
+        Args:
+            features, x, logits: as `Explainer.forward` takes them.
+            classes: int64, (B, K), best first.
+            target, against: as `FusedGraph.forward` takes them.
+
+        Returns:
+            (B, K + 1, h, w); (B, K, h, w) without `target`, where the asked class is the likeliest.
+        """
+        if target is None:
+            return self.explainer.forward_classes(features, x, logits, classes)
+        asked = asked_class(target, classes[:, 0])
+        if against is None:
+            # One more row, so that what all rows share runs once.
+            rows = torch.cat([asked[:, None], classes], dim=1)
+            return self.explainer.forward_classes(features, x, logits, rows)
+        first = self.explainer(features, x, logits, asked, held_against(against, asked))
+        return torch.cat([first[:, None], self.explainer.forward_classes(features, x, logits, classes)], dim=1)
+
+
+def asked_class(target: Tensor, predicted: Tensor) -> Tensor:
+    """The class to explain, int64 (B,): `target`, and the predicted one where that is −1."""
+    return torch.where(target < 0, predicted, target)
+
+
+def held_against(against: Tensor | None, asked: Tensor) -> Tensor | None:
+    """The class that the asked one is held against, int64 (B,): −1 where it is the asked one itself."""
+    return None if against is None else against.masked_fill(against == asked, NO_CONTRAST)
+
+
 class FusedGraph(_Graph):
     """The graph of the contract.
 
@@ -59,19 +107,20 @@ class FusedGraph(_Graph):
 
     def __init__(self, classifier: FrozenClassifier, explainer: Explainer, card: Card, config: ExportConfig) -> None:
         super().__init__(classifier)
-        self.explainer = explainer
+        self.explainer = SeveralClasses(explainer) if config.top else explainer
         self.config, self.threshold = config, card.threshold
         self.height, self.width = card.input.height, card.input.width
         # Rounded, so that the certificate is about the very pixels that `explanation` shows.
         fill = torch.tensor(card.fill, dtype=torch.float32).round().clamp(0, 255)
         self.register_buffer("dropped_rgb", fill.view(1, 3, 1, 1))
 
-    def forward(self, image: Tensor, target: Tensor | None = None) -> tuple[Tensor, ...]:
+    def forward(self, image: Tensor, target: Tensor | None = None, against: Tensor | None = None) -> tuple[Tensor, ...]:
         """Decide and explain.
 
         Args:
             image: uint8, (B, H, W, 3), RGB 0–255.
             target: int64, (B,), the class to explain; −1, or None, means the predicted one.
+            against: int64, (B,), the class that it is held against; −1, None or the same class means none.
 
         Returns:
             The tensors named by `ExportConfig.outputs`, in that order.
@@ -80,11 +129,34 @@ class FusedGraph(_Graph):
         x = self.body_input(pixels)
         body_logits, features = self.classifier.with_taps(x)
         logits = body_logits.float()
-        predicted = logits.argmax(dim=1)
-        asked = predicted if target is None else torch.where(target < 0, predicted, target)
-        saliency = torch.sigmoid(self.explainer(features, x, body_logits, asked).float())
+        if self.config.top:
+            classes = logits.topk(self.config.top, dim=1).indices
+            maps = torch.sigmoid(self.explainer(features, x, body_logits, classes, target, against).float())
+            saliency, of_classes = maps[:, 0], maps[:, -self.config.top :]
+        else:
+            saliency = torch.sigmoid(self._map(features, x, body_logits, target, against).float())
         keep = mask_from_saliency(saliency, self.height, self.width, self.threshold)  # (B, 1, H, W), 0 or 1
-        return (logits, saliency, keep.squeeze(1).to(torch.uint8), *self._optional(pixels, keep))
+        outputs = [logits, saliency, keep.squeeze(1).to(torch.uint8), *self._optional(pixels, keep)]
+        if self.config.top:
+            outputs += [classes, of_classes, self._masks(of_classes)]
+        return tuple(outputs)
+
+    def _map(
+        self, features: list[Tensor], x: Tensor, logits: Tensor, target: Tensor | None, against: Tensor | None
+    ) -> Tensor:
+        predicted = logits.float().argmax(dim=1)
+        if target is None:
+            made: Tensor = self.explainer(features, x, logits, predicted, predicted=True)
+            return made
+        asked = asked_class(target, predicted)
+        made = self.explainer(features, x, logits, asked, held_against(against, asked))
+        return made
+
+    def _masks(self, saliency: Tensor) -> Tensor:
+        """(B, K, h, w) → uint8, (B, K, H, W), 0 or 1."""
+        keep = mask_from_saliency(saliency.flatten(0, 1), self.height, self.width, self.threshold)
+        # Cast comes last: TensorRT has uint8 at its ends alone.
+        return keep.view(-1, self.config.top, self.height, self.width).to(torch.uint8)
 
     def _optional(self, pixels: Tensor, keep: Tensor) -> list[Tensor]:
         kept = keep * pixels + (1 - keep) * self.dropped_rgb

@@ -25,6 +25,9 @@ FOREIGN_WARNINGS = (
     ".*is deprecated",  # torch.export and onnxscript, of their own internals
 )
 
+NO_MODULE = "_empty_nn_module_stack_from_metadata_hook"
+"""torch's scope of what no module asked for: the size of an open batch, read off an input."""
+
 
 def onnx_from_module(
     module: nn.Module,
@@ -148,7 +151,8 @@ def _scope(node: NodeProto) -> str:
     for prop in node.metadata_props:
         if prop.key == "pkg.torch.onnx.name_scopes":
             modules = ast.literal_eval(prop.value)[:-1]  # the last entry is the operator
-            return modules[-1].split("@")[0] if modules and modules[-1] else "graph"
+            scope = modules[-1].split("@")[0] if modules else ""
+            return "graph" if scope in ("", NO_MODULE) else scope
     return "graph"
 
 

@@ -19,12 +19,13 @@ from whymask.export import parity, rtx
 from whymask.export.config import ExportConfig, classifier_path, golden_path
 from whymask.export.cost import cost_of
 from whymask.export.fuse import ClassifierGraph, FusedGraph
-from whymask.export.golden_from_run import golden_from_run
+from whymask.export.golden_from_run import golden_from_run, second_likeliest
 from whymask.export.half import check_precision, half_copies
 from whymask.export.onnx_from_module import onnx_from_module
 from whymask.export.samples import COUNT, real_pictures, synthetic_pictures
-from whymask.runtime.card import IMAGE, LOGITS, METADATA_KEY, SALIENCY, TARGET, Card
+from whymask.runtime.card import IMAGE, LOGITS, METADATA_KEY, SALIENCY, Card
 from whymask.runtime.errors import InputError, MissingExtra, WhymaskError
+from whymask.runtime.feeds import NO_CONTRAST, PREDICTED
 from whymask.runtime.files import atomic_path
 from whymask.runtime.golden import Golden, golden_bytes
 from whymask.runtime.parity import TOLERANCES, check
@@ -72,6 +73,8 @@ def export_run(
     with_explanation: bool = False,
     certify: bool = False,
     target: bool = False,
+    top: int = 0,
+    contrast: bool = False,
     images: NDArray[np.uint8] | None = None,
     golden: int = 0,
     keep: bool = False,
@@ -83,7 +86,7 @@ def export_run(
     Args:
         run: its classifier and explainer are left exactly as they are.
         out: the fused graph's file, ending in `.onnx`.
-        precision, opset, max_batch, dynamic, with_explanation, certify, target: see `ExportConfig`.
+        precision, opset, max_batch, dynamic, with_explanation, certify, target, top, contrast: see `ExportConfig`.
         images: uint8, (N, H, W, 3), to compare file and modules on; the run's own data when None, else synthetic ones.
         golden: images of the golden bundle, written as `<stem>.golden.npz` beside the graph; 0 writes none.
         keep: write the files even where a gate fails; the error is raised all the same.
@@ -100,8 +103,9 @@ def export_run(
         ParityError: the file disagrees with the modules.
         MissingExtra: TensorRT-RTX is required and not installed.
     """
-    config = ExportConfig(precision, opset, max_batch, dynamic, with_explanation, certify, target)
+    config = ExportConfig(precision, opset, max_batch, dynamic, with_explanation, certify, target, top, contrast)
     _check_request(out, require_rtx)
+    _check_top(config, run.card)
     pictures = _pictures(run, images, golden)
     bundle = golden_from_run(run, config, pictures.golden, pictures.are_synthetic) if golden else None
     on_stage(f"export {config.precision} at opset {config.opset}")
@@ -150,6 +154,12 @@ def _check_request(out: Path, require_rtx: bool) -> None:
         raise MissingExtra(rtx.PACKAGE, rtx.EXTRA, "check a graph with TensorRT's parser and builder")
 
 
+def _check_top(config: ExportConfig, card: Card) -> None:
+    classes = card.classifier.num_classes
+    if config.top > classes:
+        raise InputError(f"top: {config.top} classes at once were asked for, and the classifier has {classes}")
+
+
 def _pictures(run: Run, images: NDArray[np.uint8] | None, golden: int) -> _Pictures:
     """Pictures to compare on, and evenly spaced ones of them for the golden bundle."""
     count = max(COUNT, golden)
@@ -177,9 +187,9 @@ def _models(run: Run, config: ExportConfig) -> _Models:
     classifier, explainer = _bodies(run, config)
     graph = FusedGraph(classifier, explainer, run.card, config).eval()
     image = _example(classifier, config)
-    example = (image, torch.full((len(image),), -1)) if config.target else (image,)
-    inputs = (IMAGE, TARGET) if config.target else (IMAGE,)
-    fused = onnx_from_module(graph, example, inputs, config.outputs, config.opset, _open_batch(config))
+    # A tensor of its own for each input: torch.export ties equal ones together.
+    example = (image, *(torch.full((len(image),), PREDICTED) for _ in config.inputs[1:]))
+    fused = onnx_from_module(graph, example, config.inputs, config.outputs, config.opset, _open_batch(config))
     check_precision(fused, config.precision)
     return _Models(fused, _classifier_model(classifier, config))
 
@@ -220,7 +230,11 @@ def _compared(run: Run, config: ExportConfig, models: _Models, pictures: NDArray
     plain = replace(config, certify=False, with_explanation=False)  # both are judged on the file's own masks
     reference = FusedGraph(run.classifier, run.explainer, run.card, plain).eval()
     expected = parity.torch_outputs(reference, pictures)
-    actual = parity.OnnxRunner(models.fused.SerializeToString(), batch)(pictures)
+    against = None
+    if config.contrast:  # every second picture is explained against its second likeliest class
+        against = np.where(np.arange(len(pictures)) % 2, second_likeliest(expected[LOGITS]), NO_CONTRAST)
+        expected = parity.torch_outputs(reference, pictures, None, against)
+    actual = parity.OnnxRunner(models.fused.SerializeToString(), batch)(pictures, None, against)
     alone = parity.OnnxRunner(models.classifier.SerializeToString(), batch)(pictures)[LOGITS]
     return parity.measure(expected, actual, alone, reference, pictures, TOLERANCES[config.precision])
 

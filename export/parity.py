@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 
 from whymask.export.fuse import FusedGraph, pixels_from
 from whymask.runtime.backends import Arrays
-from whymask.runtime.batches import batch_slices, filled_up
-from whymask.runtime.card import IMAGE, LOGITS, TARGET
-from whymask.runtime.explainer import PREDICTED
+from whymask.runtime.batches import batch_slices
+from whymask.runtime.card import IMAGE, LOGITS
+from whymask.runtime.feeds import NO_CONTRAST, PREDICTED, feeds_for, filled_up
 from whymask.runtime.ort import ERRORS_ONLY, new_cpu_session
 from whymask.runtime.parity import Array, Tolerances, compare, logit_scale, own_figures
 
@@ -44,39 +44,51 @@ class OnnxRunner:
         self._inputs = {tensor.name for tensor in self._session.get_inputs()}
         self._names = [tensor.name for tensor in self._session.get_outputs()]
 
-    def __call__(self, pictures: NDArray[np.uint8], targets: NDArray[np.int64] | None = None) -> Arrays:
+    def __call__(
+        self,
+        pictures: NDArray[np.uint8],
+        targets: NDArray[np.int64] | None = None,
+        against: NDArray[np.int64] | None = None,
+    ) -> Arrays:
         """All outputs for some pictures.
 
         Args:
             pictures: uint8, (N, H, W, 3).
-            targets: int64, (N,), for a graph that has the input; −1 everywhere when None.
+            targets, against: int64, (N,), for a graph that has these inputs; −1 everywhere when None.
         """
-        asked = np.full(len(pictures), PREDICTED, np.int64) if targets is None else targets
+        asked, held = _column(targets, PREDICTED, len(pictures)), _column(against, NO_CONTRAST, len(pictures))
         parts = batch_slices(len(pictures), self._batch or 1, self._batch)
-        batches = [self._run(pictures[part], asked[part]) for part in parts]
+        feeds = [feeds_for(self._inputs, pictures[part], asked[part], held[part]) for part in parts]
+        batches = [self._run(len(each[IMAGE]), each) for each in feeds]
         return {name: np.concatenate([batch[name] for batch in batches]) for name in self._names}
 
-    def _run(self, pictures: NDArray[np.uint8], targets: NDArray[np.int64]) -> Arrays:
-        feeds: Arrays = {IMAGE: pictures, TARGET: targets}
-        feeds = {name: filled_up(feeds[name], self._batch or 1) for name in self._inputs}
+    def _run(self, count: int, feeds: Arrays) -> Arrays:
+        feeds = {name: filled_up(values, self._batch or 1) for name, values in feeds.items()}
         outputs = cast("Sequence[Array]", self._session.run(self._names, feeds))
-        return {name: output[: len(pictures)] for name, output in zip(self._names, outputs, strict=True)}
+        return {name: output[:count] for name, output in zip(self._names, outputs, strict=True)}
 
 
 @torch.no_grad()
-def torch_outputs(graph: FusedGraph, pictures: NDArray[np.uint8], targets: NDArray[np.int64] | None = None) -> Arrays:
+def torch_outputs(
+    graph: FusedGraph,
+    pictures: NDArray[np.uint8],
+    targets: NDArray[np.int64] | None = None,
+    against: NDArray[np.int64] | None = None,
+) -> Arrays:
     """The reference: the modules' own outputs, in the order of the pictures.
 
     Args:
         graph: in eval mode.
         pictures: uint8, (N, H, W, 3).
         targets: int64, (N,), the classes to explain; −1 everywhere when None.
+        against: int64, (N,), the classes that they are held against; −1 everywhere when None.
     """
     names = graph.config.outputs
     images = torch.from_numpy(pictures)
-    asked = torch.full((len(pictures),), PREDICTED) if targets is None else torch.from_numpy(targets)
+    given = [_column(targets, PREDICTED, len(pictures))] if graph.config.target else []
+    given += [_column(against, NO_CONTRAST, len(pictures))] if graph.config.contrast else []
     parts = batch_slices(len(pictures), TOGETHER, TOGETHER)
-    batches = [graph(images[part], asked[part]) for part in parts]
+    batches = [graph(images[part], *(torch.from_numpy(each[part]) for each in given)) for part in parts]
     return {name: torch.cat([batch[i] for batch in batches]).numpy() for i, name in enumerate(names)}
 
 
@@ -103,6 +115,10 @@ def measure(
     figures["classifier_max"] = float(np.abs(actual[LOGITS] - classifier_logits).max()) / scale
     fill = graph.dropped_rgb.numpy().reshape(3)
     return figures | own_figures(actual, pictures, fill, lambda images: _logits(graph, images), scale)
+
+
+def _column(classes: NDArray[np.int64] | None, absent: int, count: int) -> NDArray[np.int64]:
+    return np.full(count, absent, np.int64) if classes is None else classes
 
 
 @torch.no_grad()

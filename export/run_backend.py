@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 from whymask.export.config import ExportConfig
 from whymask.export.fuse import FusedGraph
 from whymask.runtime.backends import INPUTS, OUTPUTS, REQUIRED_OUTPUTS, Arrays, TensorInfo, contract_shape
-from whymask.runtime.card import IMAGE, TARGET, Card
+from whymask.runtime.card import Card
 from whymask.runtime.closing import Closing
 from whymask.train.run import Run
 
 
 class RunBackend(Closing):
-    """The fused modules of a run behind the interface of a graph: inputs `image`, `target`; the required outputs.
+    """The fused modules of a run behind the interface of a graph: all inputs, the required outputs.
 
     Args:
         run: its classifier and explainer are left exactly as they are.
@@ -27,7 +27,9 @@ class RunBackend(Closing):
 
     def __init__(self, run: Run) -> None:
         self.card: Card = run.card
-        self._graph = FusedGraph(run.classifier, run.explainer, run.card, ExportConfig(target=True)).eval()
+        self._graph = FusedGraph(
+            run.classifier, run.explainer, run.card, ExportConfig(target=True, contrast=True)
+        ).eval()
         tensors = {
             name: TensorInfo(name, dtype, contract_shape(letters, run.card))
             for name, (dtype, letters) in (INPUTS | OUTPUTS).items()
@@ -48,7 +50,7 @@ class RunBackend(Closing):
             feeds: every input by name.
             outputs: names of the outputs wanted, or None for all.
         """
-        results = self._graph(torch.from_numpy(feeds[IMAGE]), torch.from_numpy(feeds[TARGET]))
+        results = self._graph(*(torch.from_numpy(feeds[name]) for name in self.inputs))
         made = dict(zip(self._graph.config.outputs, results, strict=True))
         return {name: made[name].numpy() for name in (self.outputs if outputs is None else outputs)}
 

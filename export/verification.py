@@ -112,7 +112,7 @@ class Verification:
     @property
     def gates(self) -> list[Gate]:
         """Every figure with its bound."""
-        allowed = self.bounds.tolerances.as_dict()
+        allowed = self.bounds.tolerances.bounds()
         return [Gate(name, value, allowed.get(name)) for name, value in self.figures.items()]
 
     def check(self) -> None:

@@ -78,7 +78,11 @@ class Backend(Protocol):
         """Close it, also when the body raised."""
 
 
-INPUTS = {names.IMAGE: ("uint8", "B H W 3"), names.TARGET: ("int64", "B")}
+INPUTS = {
+    names.IMAGE: ("uint8", "B H W 3"),
+    names.TARGET: ("int64", "B"),
+    names.AGAINST: ("int64", "B"),
+}
 """Type and shape of every input that a fused graph may have; letters as in `card.py`."""
 OUTPUTS = {
     names.LOGITS: ("float32", "B C"),
@@ -87,9 +91,14 @@ OUTPUTS = {
     names.EXPLANATION: ("uint8", "B H W 3"),
     names.KEPT_LOGITS: ("float32", "B C"),
     names.DROPPED_LOGITS: ("float32", "B C"),
+    names.CLASSES: ("int64", "B K"),
+    names.CLASS_SALIENCY: ("float32", "B K h w"),
+    names.CLASS_MASK: ("uint8", "B K H W"),
 }
 """Type and shape of every output that a fused graph may have."""
 REQUIRED_OUTPUTS = (names.LOGITS, names.SALIENCY, names.MASK)
+CLASS_OUTPUTS = (names.CLASSES, names.CLASS_SALIENCY, names.CLASS_MASK)
+"""Outputs that a graph has all of, or none."""
 
 
 def check_contract(backend: Backend, name: str) -> None:
@@ -118,6 +127,7 @@ def check_contract(backend: Backend, name: str) -> None:
             if tensor.name in expected:
                 dtype, letters = expected[tensor.name]
                 _check_tensor(tensor, dtype, letters, backend.card, f"{name}: {tensor.name}", again)
+    _check_together(backend, name, again)
 
 
 def contract_shape(letters: str, card: Card) -> tuple[int | str, ...]:
@@ -129,6 +139,21 @@ def contract_shape(letters: str, card: Card) -> tuple[int | str, ...]:
     """
     sizes = {"H": card.input.height, "W": card.input.width, "C": card.classifier.num_classes, "3": 3}
     return tuple(sizes.get(letter, letter) for letter in letters.split())
+
+
+def _check_together(backend: Backend, name: str, again: str) -> None:
+    """Refuse a graph with a part of what belongs together."""
+    if names.AGAINST in backend.inputs and names.TARGET not in backend.inputs:
+        raise ArtefactError(f"{name}: has the input {names.AGAINST!r} without {names.TARGET!r}; {again}")
+    found = [tensor for tensor in CLASS_OUTPUTS if tensor in backend.outputs]
+    if found and len(found) < len(CLASS_OUTPUTS):
+        raise ArtefactError(
+            f"{name}: of the outputs {', '.join(CLASS_OUTPUTS)} it has {', '.join(found)} alone; {again}"
+        )
+    counts = {tensor: backend.outputs[tensor].shape[1] for tensor in found}
+    if len(set(counts.values())) > 1:
+        listed = ", ".join(f"{tensor} {count}" for tensor, count in counts.items())
+        raise ArtefactError(f"{name}: its outputs are of different numbers of classes: {listed}; {again}")
 
 
 def _check_tensor(tensor: TensorInfo, dtype: str, letters: str, card: Card, subject: str, again: str) -> None:

@@ -6,14 +6,12 @@ Letters: N pictures, B batch, H W the graph's input size.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from whymask.runtime.backends import Arrays, Backend
-from whymask.runtime.card import IMAGE, TARGET
-from whymask.runtime.explainer import PREDICTED
+from whymask.runtime.feeds import NO_CONTRAST, PREDICTED, feeds_for, filled_up
 from whymask.runtime.images import Picture
 
 BATCHES = (1, 3, 8)
@@ -38,21 +36,12 @@ def batch_slices(count: int, smallest: int = 1, largest: int | None = None) -> I
         start, turn = start + size, turn + 1
 
 
-def filled_up(rows: NDArray[Any], smallest: int) -> NDArray[Any]:
-    """A batch of at least `smallest` rows: a shorter one is filled up with copies of its last row.
-
-    Args:
-        rows: any dtype, (B, …), B at least 1.
-        smallest: the least batch size that a graph takes.
-    """
-    return rows if len(rows) >= smallest else rows[np.minimum(np.arange(smallest), len(rows) - 1)]
-
-
 def run_all(
     backend: Backend,
     pictures: Picture,
     targets: NDArray[np.int64] | None = None,
     on_pictures: OnPictures = lambda count: None,
+    against: NDArray[np.int64] | None = None,
 ) -> Arrays:
     """All outputs for some pictures.
 
@@ -61,14 +50,16 @@ def run_all(
         pictures: uint8, (N, H, W, 3), N at least 1.
         targets: int64, (N,), for a graph that has the input `target`; −1 everywhere when None.
         on_pictures: told of each batch's size when it is done.
+        against: int64, (N,), for a graph that has the input `against`; −1 everywhere when None.
     """
-    asked = np.full(len(pictures), PREDICTED, np.int64) if targets is None else targets
     smallest, largest = backend.batch_range
     batches = []
     for part in batch_slices(len(pictures), smallest, largest):
-        feeds: Arrays = {IMAGE: pictures[part], TARGET: asked[part]}
-        count = len(feeds[IMAGE])
-        outputs = backend.run({name: filled_up(feeds[name], smallest) for name in backend.inputs})
+        asked = PREDICTED if targets is None else targets[part]
+        held = NO_CONTRAST if against is None else against[part]
+        count = len(pictures[part])
+        feeds = feeds_for(backend.inputs, pictures[part], asked, held)
+        outputs = backend.run({name: filled_up(values, smallest) for name, values in feeds.items()})
         batches.append({name: values[:count] for name, values in outputs.items()})
         on_pictures(count)
     return {name: np.concatenate([batch[name] for batch in batches]) for name in backend.outputs}

@@ -4,7 +4,7 @@ The card is one versioned JSON object. It lives in an ONNX file under `metadata_
 `card.json`, and beside an engine in its sidecar. Everything that a runtime must know about a graph is in it.
 
 Letters used for shapes in this package: B batch, H W the graph's input height and width, h w the explainer's own
-resolution, C classes.
+resolution, C classes, K the likeliest of them that a graph explains at once.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ IMAGE = "image"
 """Input, uint8 (B, H, W, 3), RGB 0–255."""
 TARGET = "target"
 """Optional input, int64 (B,): the class to explain; −1 means the predicted class."""
+AGAINST = "against"
+"""Optional input, int64 (B,), beside `target`: why that class and not this one; −1, or the same class, means none."""
 LOGITS = "logits"
 """Output, float32 (B, C)."""
 SALIENCY = "saliency"
@@ -36,6 +38,12 @@ KEPT_LOGITS = "kept_logits"
 """Optional output, float32 (B, C): the classifier on the explanation."""
 DROPPED_LOGITS = "dropped_logits"
 """Optional output, float32 (B, C): the classifier on the image with the mask's pixels filled."""
+CLASSES = "classes"
+"""Optional output, int64 (B, K): the likeliest classes, best first."""
+CLASS_SALIENCY = "class_saliency"
+"""Optional output, float32 (B, K, h, w): `saliency` of each of `classes`."""
+CLASS_MASK = "class_mask"
+"""Optional output, uint8 (B, K, H, W): `mask` of each of `classes`; empty for a class that is not there."""
 
 RESIZE_RULES = ("squash", "crop")
 

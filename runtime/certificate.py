@@ -4,7 +4,10 @@
     certificate.kept, certificate.necessary, certificate.confidence
 
 For graphs without the outputs of `--certify`, and for masks of another threshold or area than the graph's own. It costs
-one more pass with two pictures. Letters: N pictures, H W the graph's input size, C classes.
+one more pass with two pictures. What is asked is whether the explained class *stands*: is top-1, or, in an explanation
+of one class against another, has the higher logit of the two.
+
+Letters: N pictures, H W the graph's input size, C classes.
 """
 
 from __future__ import annotations
@@ -31,8 +34,10 @@ class Certificate:
     """Whether a mask holds the decision.
 
     Attributes:
-        kept: the class stays top-1 when only the mask's pixels are shown.
-        necessary: the class loses top-1 when the mask's pixels are hidden.
+        kept: the class stands when only the mask's pixels are shown. For an empty mask only where it stands on the
+            fill alone.
+        necessary: the class stood, on the whole picture or on the mask's pixels alone, and does not when these are
+            hidden. A class that stands on neither has nothing to lose, nor has one with an empty mask.
         confidence: softmax probability of the class on the mask's pixels alone, in [0, 1].
         confidence_without: the same where the mask's pixels are hidden.
     """
@@ -52,9 +57,32 @@ def certify(whole: Explanation, classify: Classify) -> Certificate:
     """
     keep = np.stack([whole.mask != 0, whole.mask == 0])
     logits = classify(shown(graph_picture(whole), keep, whole.card))
-    kept, still = (bool(row.argmax() == whole.index) for row in logits)
     alone, without = (float(softmax(row)[whole.index]) for row in logits)
-    return Certificate(kept, not still, alone, without)
+    return Certificate(stands(whole, logits[0]), is_lost(whole, *logits), alone, without)
+
+
+def stands(whole: Explanation, logits: NDArray[np.float32]) -> bool:
+    """Whether the explained class is top-1, or above the class that it is held against.
+
+    Args:
+        whole: says which classes these are.
+        logits: float32, (C,), of the picture or of a part of it.
+    """
+    if whole.against is None:
+        return bool(logits.argmax() == whole.index)
+    return bool(logits[whole.index] > logits[whole.against])
+
+
+def is_lost(whole: Explanation, kept: NDArray[np.float32], dropped: NDArray[np.float32]) -> bool:
+    """Whether hiding the mask's pixels takes from the class what it had; see `Certificate.necessary`.
+
+    Args:
+        whole: the explanation.
+        kept: float32, (C,), logits of the mask's pixels alone.
+        dropped: float32, (C,), logits of the picture without them.
+    """
+    stood = stands(whole, whole.logits) or stands(whole, kept)
+    return stood and not whole.is_empty and not stands(whole, dropped)
 
 
 def graph_picture(whole: Explanation) -> Picture:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeAlias
 
 import typer
 
@@ -17,6 +17,32 @@ EXPLANATIONS = "explanations.jsonl"
 BATCH_SIZE = 8
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print only JSON on standard output.")]
+Against = Annotated[
+    str | None,
+    typer.Option(metavar="CLASS", help="Explain why not this class: what speaks for the one and against the other."),
+]
+Top = Annotated[
+    int | None, typer.Option(metavar="K", min=1, help="Show the K likeliest classes side by side, each with its mask.")
+]
+Provider = Annotated[
+    str | None,
+    typer.Option(
+        help="For an ONNX file: cpu, cuda, tensorrt or ONNX Runtime's own name.", show_default="the best that loads"
+    ),
+]
+CudaGraph = Annotated[
+    bool, typer.Option("--cuda-graph/--no-cuda-graph", help="For an engine: launch its work as one CUDA graph.")
+]
+Refine = Annotated[
+    int | None,
+    typer.Option(metavar="K", help="Refine each mask by K steps for its picture: offline; needs torch and --run."),
+]
+RunFolder = Annotated[
+    Path | None, typer.Option("--run", metavar="RUN", help="For --refine: the run directory of the graph.")
+]
+
+Refining: TypeAlias = Callable[[Iterator[Any]], Iterator[Any]]
+"""Explanations → explanations, in their order."""
 
 
 def explain(
@@ -32,6 +58,8 @@ def explain(
         str | None,
         typer.Option(metavar="CLASS", help="Class to explain, a label or an index.", show_default="the predicted one"),
     ] = None,
+    against: Against = None,
+    top: Top = None,
     area: Annotated[
         float | None,
         typer.Option(help="Share of the pixels to keep, in (0, 1].", show_default="as the threshold gives"),
@@ -40,18 +68,13 @@ def explain(
         float | None,
         typer.Option(help="Saliency from which a pixel is kept, in [0, 1].", show_default="the calibrated one"),
     ] = None,
-    provider: Annotated[
-        str | None,
-        typer.Option(
-            help="For an ONNX file: cpu, cuda, tensorrt or ONNX Runtime's own name.", show_default="the best that loads"
-        ),
-    ] = None,
-    cuda_graph: Annotated[
-        bool, typer.Option("--cuda-graph/--no-cuda-graph", help="For an engine: launch its work as one CUDA graph.")
-    ] = False,
+    provider: Provider = None,
+    cuda_graph: CudaGraph = False,
     instances: Annotated[
         bool, typer.Option("--instances", help="Divide each mask into objects that keep the class alone: more passes.")
     ] = False,
+    refine: Refine = None,
+    run: RunFolder = None,
     as_json: AsJson = False,
 ) -> None:
     """Explain pictures: an overlay for each, and explanations.jsonl with label, confidence, area, box and mask.
@@ -66,8 +89,10 @@ def explain(
 
     files = pictures_from(pictures, out)
     with load(graph, provider, cuda_graph=cuda_graph) as explainer:
-        options = {"target": target, "threshold": threshold, "area": area}
-        records, skipped = _explain_files(explainer, files, out, options, instances)
+        options = {"target": target, "against": against, "threshold": threshold, "area": area}
+        _check_classes(explainer, top, against, refine)
+        wanted = _Wanted(instances, top, _refining(explainer, refine, run))
+        records, skipped = _explain_files(explainer, files, out, options, wanted)
         used = explainer.provider
     if as_json:
         summary = {"out": str(out), "provider": used, "explained": len(records), "skipped": skipped}
@@ -122,13 +147,49 @@ def doctor(as_json: AsJson = False) -> None:
 
 def _line(record: dict[str, Any]) -> str:
     line = f"{record['file']}: {record['label']} {record['confidence']:.1%}, area {record['area']:.1%}"
-    if "instances" not in record:
-        return line
-    return f"{line}, instances {sum(each['kept'] for each in record['instances'])}"
+    if "instances" in record:
+        line += f", instances {sum(each['kept'] for each in record['instances'])}"
+    classes = [
+        f"{each['label']} {each['confidence']:.1%} area {each['area']:.1%}" for each in record.get("classes", ())
+    ]
+    return f"{line}; likeliest: {', '.join(classes)}" if classes else line
+
+
+@dataclasses.dataclass(frozen=True)
+class _Wanted:
+    """What else is made of each explanation: instances, the likeliest classes, a refined mask."""
+
+    instances: bool
+    top: int | None
+    refining: Refining
+
+
+def _check_classes(explainer: Any, top: int | None, against: str | None, refine: int | None) -> None:
+    """Refuse more classes than the graph explains at once, and a refined mask of anything but one class by itself."""
+    if top is not None and top > explainer.top:
+        has = f"explains {explainer.top} classes at once" if explainer.top else "explains one class at a time"
+        raise InputError(
+            f"--top {top}: this graph {has}; export it again with: whymask export RUN -o FILE.onnx --top {top}"
+        )
+    for option, value in (("--top", top), ("--against", against)):
+        if refine is not None and value is not None:
+            raise InputError(f"--refine and {option} were both given; only a class by itself can be refined: give one")
+
+
+def _refining(explainer: Any, steps: int | None, run: Path | None) -> Refining:
+    """What makes single passes better, or leaves them as they are where no steps were asked for."""
+    if steps is None:
+        if run is not None:
+            raise InputError(f"--run {run}: only --refine K needs a run directory; add it, or leave --run out")
+        return lambda results: results
+    from whymask.runtime.refiner import load_refiner, refine_all
+
+    refiner = load_refiner(run, explainer.card, steps)
+    return lambda results: refine_all(results, refiner, steps, BATCH_SIZE)
 
 
 def _explain_files(
-    explainer: Any, files: list[Path], out: Path, options: dict[str, Any], instances: bool
+    explainer: Any, files: list[Path], out: Path, options: dict[str, Any], wanted: _Wanted
 ) -> tuple[list[dict[str, Any]], list[dict[str, str]]]:
     """Records of the pictures explained, and name and reason of those skipped; both are written as they come."""
     from whymask.runtime.files import atomic_path
@@ -139,13 +200,16 @@ def _explain_files(
     skipped: list[dict[str, str]] = []
     records = []
     with track(len(files), "explaining", "images") as progress, atomic_path(out / EXPLANATIONS) as temporary:
-        results = explainer.explain_batch(_decoded(files, decoded, skipped, progress), BATCH_SIZE, **options)
+        pictures = _decoded(files, decoded, skipped, progress)
+        results = wanted.refining(explainer.explain_batch(pictures, BATCH_SIZE, **options))
         with temporary.open("w", encoding="utf-8") as stream:
             for number, result in enumerate(results):
                 file = decoded[number]
-                parts = result.instances() if instances else None
-                write_overlay(result, names[file], parts)
-                records.append(record(result, file, names[file], parts))
+                parts = result.instances() if wanted.instances else None
+                classes = None if wanted.top is None else result.top_explanations()[: wanted.top]
+                write_overlay(result, names[file], parts, classes)
+                marked = {} if result.refined is None else {"refined": result.refined}
+                records.append(record(result, file, names[file], parts, classes) | marked)
                 stream.write(json_line(records[-1]))
                 progress.advance()
         if not records:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import difflib
 import itertools
-import operator
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -14,20 +12,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from whymask.runtime.backends import Arrays, Backend, check_contract
-from whymask.runtime.card import IMAGE, LOGITS, TARGET, Card
+from whymask.runtime.card import CLASSES, LOGITS, TARGET, Card
 from whymask.runtime.certificate import Certificate, certify
 from whymask.runtime.closing import Closing
 from whymask.runtime.errors import ArtefactError, InputError
-from whymask.runtime.explanation import Explanation, check_options
+from whymask.runtime.explanation import Explanation
+from whymask.runtime.feeds import NO_CONTRAST, Asked, feeds_for, filled_up
+from whymask.runtime.feeds import PREDICTED as PREDICTED
 from whymask.runtime.images import Picture, fit, rgb_from
 from whymask.runtime.ort import OrtBackend
+from whymask.runtime.question import Question, question_for
+from whymask.runtime.question import class_index as class_index
 
 if TYPE_CHECKING:
     from whymask.runtime.instances import Instance
 
 ENGINE_SUFFIXES = (".engine", ".plan", ".trt")
-PREDICTED = -1
-"""Value of the graph's `target` that means: explain the predicted class."""
 LARGEST_ROUND = 32
 """Pictures a pass at most when masks are certified: enough for every region of a mask, and bounded in memory."""
 
@@ -100,6 +100,12 @@ class Explainer(Closing):
         return f"Explainer(classifier={self.card.classifier.id!r}, provider={self.provider!r})"
 
     @property
+    def top(self) -> int:
+        """How many of the likeliest classes each pass explains, 0 where the graph was exported without `--top`."""
+        count = self.backend.outputs[CLASSES].shape[1] if CLASSES in self.backend.outputs else 0
+        return count if isinstance(count, int) else 0
+
+    @property
     def provider(self) -> str:
         """What really runs the graph, such as `CPUExecutionProvider`."""
         return self.backend.provider
@@ -110,6 +116,7 @@ class Explainer(Closing):
         target: int | str | None = None,
         threshold: float | None = None,
         area: float | None = None,
+        against: int | str | None = None,
     ) -> Explanation:
         """Explain one picture.
 
@@ -118,18 +125,58 @@ class Explainer(Closing):
             target: class to explain, as a label or an index; None explains the predicted class.
             threshold: keep pixels of at least this saliency, in [0, 1]; None takes the card's calibrated threshold.
             area: keep this share of the pixels, in (0, 1], instead of those above a threshold.
+            against: class that the explained one is held against, as a label or an index: why the one and not this one.
 
         Raises:
-            InputError: an image, a target, a threshold or an area that cannot be used.
+            InputError: an image, a class, a threshold or an area that cannot be used.
             MissingExtra: Pillow is needed to decode or resize, and is not installed.
             BackendError: the provider fails.
         """
-        check_options(threshold, area)
-        index = self._target_index(target)
+        question = question_for(self.card, self.backend.inputs, target, against, threshold, area)
         picture = rgb_from(image)
-        outputs = self._run(fit(picture, self.card.input)[None], index)
-        row = {name: values[0] for name, values in outputs.items()}
-        return Explanation(row, self.card, picture, index, threshold, area, self._classify)
+        outputs = self._run(fit(picture, self.card.input)[None], question.asked, question.held)
+        return self._explanation(outputs, 0, picture, question)
+
+    def explain_classes(
+        self,
+        image: object,
+        targets: Iterable[int | str],
+        threshold: float | None = None,
+        area: float | None = None,
+    ) -> list[Explanation]:
+        """Explain several classes of one picture, whichever they are.
+
+        The picture goes through the graph once for each class, in batches as large as the graph takes: K classes cost
+        K passes of classifier and explainer. For the likeliest classes a graph exported with `--top K` gives all in
+        one pass of the classifier; see `Explanation.top_explanations`.
+
+        Args:
+            image: see `explain`.
+            targets: classes to explain, as labels or indices.
+            threshold, area: see `explain`.
+
+        Returns:
+            explanations in the order of `targets`. The mask of a class that is not there is empty, unless an area is
+            given.
+
+        Raises:
+            InputError: as `explain`, or no class is given.
+        """
+        if isinstance(targets, str):
+            raise InputError(f"targets: got the single class {targets!r}, expected a list of classes")
+        questions = [question_for(self.card, self.backend.inputs, target, None, threshold, area) for target in targets]
+        if not questions:
+            raise InputError("targets: got no class, expected at least one")
+        picture = rgb_from(image)
+        pixels = fit(picture, self.card.input)
+        size = self._nearest_batch(min(len(questions), LARGEST_ROUND))
+        results = []
+        for start in range(0, len(questions), size):
+            part = questions[start : start + size]
+            asked = np.array([question.asked for question in part], np.int64)
+            outputs = self._run(np.repeat(pixels[None], len(part), axis=0), asked)
+            results += [self._explanation(outputs, row, picture, question) for row, question in enumerate(part)]
+        return results
 
     def explain_batch(
         self,
@@ -138,6 +185,7 @@ class Explainer(Closing):
         target: int | str | None = None,
         threshold: float | None = None,
         area: float | None = None,
+        against: int | str | None = None,
     ) -> Iterator[Explanation]:
         """Explain many pictures, in their order, as many at a time as the graph takes.
 
@@ -147,6 +195,7 @@ class Explainer(Closing):
             target: class to explain in every picture; see `explain`.
             threshold: see `explain`.
             area: see `explain`.
+            against: class that the explained one is held against in every picture; see `explain`.
 
         Returns:
             an iterator; nothing runs before the first explanation is asked for.
@@ -158,9 +207,8 @@ class Explainer(Closing):
             raise InputError(f"images: got the single path {os.fspath(images)!r}, expected a list of pictures")
         if batch_size < 1:
             raise InputError(f"batch_size: got {batch_size}, expected a whole number of at least 1")
-        check_options(threshold, area)
-        index = self._target_index(target)
-        return self._explanations(iter(images), self._nearest_batch(batch_size), index, threshold, area)
+        question = question_for(self.card, self.backend.inputs, target, against, threshold, area)
+        return self._explanations(iter(images), self._nearest_batch(batch_size), question)
 
     def certify(self, result: Explanation) -> Certificate:
         """Ask whether an explanation's mask holds the decision, as `Explanation.certify` does.
@@ -201,20 +249,30 @@ class Explainer(Closing):
         """Let go of the graph's memory; explanations made before stay usable."""
         self.backend.close()
 
-    def _explanations(
-        self, images: Iterator[object], size: int, index: int | None, threshold: float | None, area: float | None
-    ) -> Iterator[Explanation]:
+    def _explanations(self, images: Iterator[object], size: int, question: Question) -> Iterator[Explanation]:
         while pictures := [rgb_from(image) for image in itertools.islice(images, size)]:
-            outputs = self._run(np.stack([fit(picture, self.card.input) for picture in pictures]), index)
+            pixels = np.stack([fit(picture, self.card.input) for picture in pictures])
+            outputs = self._run(pixels, question.asked, question.held)
             for row, picture in enumerate(pictures):
-                result = {name: values[row] for name, values in outputs.items()}
-                yield Explanation(result, self.card, picture, index, threshold, area, self._classify)
+                yield self._explanation(outputs, row, picture, question)
+
+    def _explanation(self, outputs: Arrays, row: int, picture: Picture, question: Question) -> Explanation:
+        return Explanation(
+            {name: values[row] for name, values in outputs.items()},
+            self.card,
+            picture,
+            question.target,
+            question.threshold,
+            question.area,
+            self._classify,
+            against=question.against,
+        )
 
     def _classify(self, pixels: Picture) -> NDArray[np.float32]:
         """Logits, float32 (N, C), of uint8 (N, H, W, 3), in as few passes as `LARGEST_ROUND` and the graph allow."""
         size = self._nearest_batch(min(len(pixels), LARGEST_ROUND))
         parts = [pixels[start : start + size] for start in range(0, len(pixels), size)]
-        return np.concatenate([self._run(part, None, (LOGITS,))[LOGITS][: len(part)] for part in parts])
+        return np.concatenate([self._run(part, outputs=(LOGITS,))[LOGITS][: len(part)] for part in parts])
 
     def _nearest_batch(self, size: int) -> int:
         size = max(size, self._smallest_batch)
@@ -225,25 +283,18 @@ class Explainer(Closing):
             raise InputError(f"result: explained by another graph than {self!r}; ask the explainer that made it")
         return result
 
-    def _run(self, pixels: Picture, index: int | None, outputs: Sequence[str] | None = None) -> Arrays:
+    def _run(
+        self,
+        pixels: Picture,
+        target: Asked = PREDICTED,
+        against: Asked = NO_CONTRAST,
+        outputs: Sequence[str] | None = None,
+    ) -> Arrays:
         """Outputs for a batch: uint8, (B, H, W, 3), no more pictures than the graph takes; fewer are filled up."""
-        count = len(pixels)
-        if count < self._smallest_batch:
-            pixels = np.concatenate([pixels, np.repeat(pixels[-1:], self._smallest_batch - count, axis=0)])
-        feeds: Arrays = {IMAGE: pixels}
-        if self.takes_target:
-            feeds[TARGET] = np.full(len(pixels), PREDICTED if index is None else index, np.int64)
-        return self.backend.run(feeds, outputs)
-
-    def _target_index(self, target: int | str | None) -> int | None:
-        if target is None:
-            return None
-        if not self.takes_target:
-            raise InputError(
-                f"target: {target!r} was asked for, and this graph explains the predicted class only; "
-                "export it again with: whymask export RUN -o FILE.onnx --target"
-            )
-        return class_index(self.card, target)
+        feeds = feeds_for(self.backend.inputs, pixels, target, against)
+        return self.backend.run(
+            {name: filled_up(values, self._smallest_batch) for name, values in feeds.items()}, outputs
+        )
 
 
 def _load_engine(path: Path, cuda_graph: bool, zero_copy: bool | None, contexts: int) -> Explainer:
@@ -264,40 +315,3 @@ def _refuse_options(path: Path, kind: str, **options: object) -> None:
     for name, value in options.items():
         if value is not None:
             raise InputError(f"{name}: {value!r} was asked for, and {path} is {kind}; leave {name} out")
-
-
-def class_index(card: Card, target: int | str) -> int:
-    """Index of a class given by label or number.
-
-    Args:
-        card: the graph's card.
-        target: a label, an index, or an index written as text where no label is written so.
-
-    Raises:
-        InputError: no such class, or a label that several classes have.
-    """
-    classes, labels = card.classifier.num_classes, card.classifier.labels
-    if isinstance(target, str):
-        named = [index for index, label in enumerate(labels) if label == target]
-        if len(named) == 1:
-            return named[0]
-        if named:
-            numbers = " and ".join(str(index) for index in named)
-            raise InputError(f"target: {target!r} is the label of classes {numbers}; give the number instead")
-        if not target.isdecimal():
-            raise InputError(f"target: no class is called {target!r}; {_hint(target, labels, classes)}")
-    try:
-        index = int(target) if isinstance(target, str) else operator.index(target)
-    except TypeError:
-        raise InputError(f"target: got {type(target).__name__}, expected a label, an index or None") from None
-    if not 0 <= index < classes:
-        raise InputError(f"target: class {index} does not exist, expected an index from 0 to {classes - 1}")
-    return index
-
-
-def _hint(target: str, labels: tuple[str, ...], classes: int) -> str:
-    if not labels:
-        return f"the card has no labels, so give an index from 0 to {classes - 1}"
-    folded = {label.casefold(): label for label in labels}
-    nearest = difflib.get_close_matches(target.casefold(), folded, 1, cutoff=0.0)
-    return f"the nearest label is {folded[nearest[0]]!r}"

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from whymask.runtime import card as names
 from whymask.runtime import overlay as overlays
 from whymask.runtime.card import Card
-from whymask.runtime.certificate import Certificate, Classify, certify, softmax
+from whymask.runtime.certificate import Certificate, Classify, certify, is_lost, softmax, stands
 from whymask.runtime.errors import InputError
 from whymask.runtime.images import (
     WHOLE,
@@ -29,6 +29,9 @@ from whymask.runtime.images import (
 
 if TYPE_CHECKING:
     from whymask.runtime.instances import Instance
+
+REFINED_THRESHOLD = 0.5
+"""Where a refined saliency is cut: a refiner puts its least mask there, the card's threshold is for single passes."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,8 @@ class Explanation:
         threshold: keeps pixels of at least this saliency, in [0, 1], instead of the card's threshold.
         area: keeps this share of the graph's pixels, in (0, 1], instead of those above a threshold.
         classify: the graph's classifier, for `certify` and `instances`.
+        refined: steps by which the saliency was refined after the pass, or None.
+        against: index of the class that the explained one is held against, or None for the class by itself.
     """
 
     def __init__(
@@ -67,10 +72,13 @@ class Explanation:
         threshold: float | None = None,
         area: float | None = None,
         classify: Classify | None = None,
+        refined: int | None = None,
+        against: int | None = None,
     ) -> None:
+        self.refined = refined
         self.outputs, self.card, self.picture, self.target = outputs, card, picture, target
         self._threshold, self._area = threshold, area
-        self._classify = classify
+        self._classify, self._against = classify, against
 
     def __getstate__(self) -> dict[str, Any]:
         """Everything but the way to the graph, which belongs to this process and its explainer."""
@@ -104,6 +112,19 @@ class Explanation:
     def label(self) -> str:
         """Name of the class that is explained."""
         return self.card.label(self.index)
+
+    @property
+    def against(self) -> int | None:
+        """Index of the class that the explained one is held against: why the one and not the other.
+
+        None where none was asked for, or where it is the predicted class itself that is explained.
+        """
+        return None if self._against == self.index else self._against
+
+    @property
+    def against_label(self) -> str | None:
+        """Name of the class that the explained one is held against, or None."""
+        return None if self.against is None else self.card.label(self.against)
 
     @property
     def confidence(self) -> float:
@@ -140,6 +161,11 @@ class Explanation:
     def area(self) -> float:
         """Share of the graph's pixels that are kept, in [0, 1]."""
         return float(np.count_nonzero(self.mask) / self.mask.size)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no pixel is kept, as of a class that is not in the picture."""
+        return not self.mask.any()
 
     def mask_at(self, height: int, width: int) -> NDArray[np.uint8]:
         """The mask in the frame of the caller's picture, at any size.
@@ -191,26 +217,68 @@ class Explanation:
         return overlays.draw(self.picture, self.mask_at(*self.picture.shape[:2]), caption)
 
     def summary(self) -> str:
-        """Label, confidence and area in a few words."""
-        return f"{self.label}  {self.confidence:.0%}  area {self.area:.0%}"
+        """Label, confidence and area in a few words, and by how many steps the mask was refined, if it was."""
+        refined = "" if self.refined is None else f"  refined: {self.refined}"
+        name = self.label if self.against is None else f"{self.label}, not {self.against_label}"
+        # At a threshold of the caller's own an empty mask says nothing about the class.
+        extent = "not seen" if self.is_empty and not self._overridden else f"area {self.area:.0%}"
+        return f"{name}  {self.confidence:.0%}  {extent}{refined}"
+
+    def with_saliency(self, saliency: Map, refined: int) -> Explanation:
+        """The same decision with a refined saliency, cut at 0.5 unless a threshold or an area was asked for.
+
+        Args:
+            saliency: float32, (h, w), in [0, 1]; kept by reference.
+            refined: steps that it took.
+        """
+        outputs = {names.LOGITS: self.logits, names.SALIENCY: saliency}
+        threshold = self._threshold if self._overridden else REFINED_THRESHOLD
+        given = (self.card, self.picture, self.target, threshold, self._area, self._classify)
+        return Explanation(outputs, *given, refined=refined)
+
+    def top_explanations(self) -> list[Explanation]:
+        """An explanation of each of the likeliest classes, best first, at no further pass.
+
+        They share this one's picture and arrays, its threshold or area, and its way to the graph. None is held against
+        another class. The mask of a class that is not there is empty, unless an area was asked for.
+
+        Raises:
+            InputError: the graph explains one class at a time.
+        """
+        if names.CLASSES not in self.outputs:
+            raise InputError(
+                "top_explanations: this graph explains one class at a time; export it again with: whymask export RUN "
+                "-o FILE.onnx --top 5"
+            )
+        return [self._of_class(row) for row in range(len(self.outputs[names.CLASSES]))]
+
+    @property
+    def others(self) -> list[Explanation]:
+        """Of `top_explanations`, those of other classes than the one explained here, best first.
+
+        Raises:
+            InputError: the graph explains one class at a time.
+        """
+        return [each for each in self.top_explanations() if each.index != self.index]
 
     @property
     def kept(self) -> bool | None:
-        """Whether the class stays top-1 when only the mask's pixels are shown; None where the graph cannot tell.
+        """Whether the class stands when only the mask's pixels are shown; None where the graph cannot tell.
 
-        A graph can tell when it was exported with `--certify`, at its own threshold. Else ask `certify()`.
+        It stands where it is top-1, or, held against another, above that one. A graph can tell when it was exported
+        with `--certify`, at its own threshold. Else ask `certify()`.
         """
         logits = self._certificate(names.KEPT_LOGITS)
-        return None if logits is None else bool(logits.argmax() == self.index)
+        return None if logits is None else stands(self, logits)
 
     @property
     def necessary(self) -> bool | None:
-        """Whether the class loses top-1 when the mask's pixels are hidden; None where the graph cannot tell.
+        """Whether the class loses what it had when the mask's pixels are hidden; None where the graph cannot tell.
 
-        As for `kept`; else ask `certify()`.
+        As `Certificate.necessary` has it; else ask `certify()`.
         """
-        logits = self._certificate(names.DROPPED_LOGITS)
-        return None if logits is None else bool(logits.argmax() != self.index)
+        kept, dropped = (self._certificate(name) for name in (names.KEPT_LOGITS, names.DROPPED_LOGITS))
+        return None if kept is None or dropped is None else is_lost(self, kept, dropped)
 
     def certify(self) -> Certificate:
         """Ask the graph whether this mask holds the decision, by one more pass with two pictures.
@@ -249,6 +317,18 @@ class Explanation:
     def _window(self) -> Window:
         height, width = self.picture.shape[:2]
         return window_of(height, width, self.card.input)
+
+    def _of_class(self, row: int) -> Explanation:
+        index = int(self.outputs[names.CLASSES][row])
+        outputs: Mapping[str, NDArray[Any]] = {
+            names.LOGITS: self.logits,
+            names.SALIENCY: self.outputs[names.CLASS_SALIENCY][row],
+            names.MASK: self.outputs[names.CLASS_MASK][row],
+        }
+        if index == self.index and self.against is None:
+            # This very explanation, with its certificate; in half precision its row may differ in the last digit.
+            outputs = self.outputs
+        return Explanation(outputs, self.card, self.picture, index, self._threshold, self._area, self._classify)
 
     def _asked(self, method: str) -> Classify:
         if self._classify is None:

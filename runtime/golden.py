@@ -6,7 +6,9 @@ One `.npz` file that numpy reads without pickle:
     card        uint8, UTF-8 of the card's JSON
     images      uint8 (N, H, W, 3), RGB 0–255, at the graph's input size
     targets     int64 (N,), the classes asked for, −1 for the predicted one; absent where none was asked for
-    output.X    the reference's output X for them: float32 or uint8 (N, …), X being logits, saliency and mask
+    against     int64 (N,), the classes that these are held against, −1 for none; absent as above
+    output.X    the reference's output X for them: (N, …), X being logits, saliency and mask, and, where the graph has
+                them, classes, class_saliency and class_mask
 
 Letters: N pictures, H W the graph's input size.
 """
@@ -26,10 +28,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from whymask.runtime.backends import OUTPUTS, REQUIRED_OUTPUTS, Arrays, Backend, contract_shape
+from whymask.runtime.backends import CLASS_OUTPUTS, OUTPUTS, REQUIRED_OUTPUTS, Arrays, Backend, contract_shape
 from whymask.runtime.batches import OnPictures, run_all
 from whymask.runtime.bounds import Bounds, Form, bounds_of, check_one_model, form_of, tolerances_from
-from whymask.runtime.card import LOGITS, TARGET, Card
+from whymask.runtime.card import AGAINST, CLASSES, LOGITS, TARGET, Card
 from whymask.runtime.errors import ArtefactError
 from whymask.runtime.files import write_atomically
 from whymask.runtime.from_json import record_from_json
@@ -40,6 +42,10 @@ GOLDEN_SCHEMA = 1
 AGAIN = "whymask export RUN -o FILE.onnx --golden 16"
 OUTPUT = "output."
 """What an output's name begins with inside the file."""
+KEYS = {TARGET: "targets", AGAINST: "against"}
+"""Names inside the file of what the graph's inputs ask for."""
+OPTIONS = {TARGET: "--target", AGAINST: "--contrast"}
+"""Options of `whymask export` that add these inputs."""
 
 
 @dataclass(frozen=True)
@@ -49,11 +55,13 @@ class Golden:
     Attributes:
         images: uint8, (N, H, W, 3), RGB 0–255.
         targets: int64, (N,), classes that were asked for, −1 for the predicted one; None where none was.
-        outputs: the reference's `logits`, `saliency` and `mask` for them, as in the card's contract.
+        outputs: the reference's `logits`, `saliency` and `mask` for them, as in the card's contract, and the maps of
+            the likeliest classes where the graph has them.
         tolerances: largest differences allowed, by the precision of the form that is verified.
         card: of the graph that the bundle was written with.
         source: what gave the reference outputs.
         is_synthetic: whether the images are drawn, not photographed.
+        against: int64, (N,), classes that the explained ones are held against, −1 for none; None where none was.
     """
 
     images: Picture
@@ -63,6 +71,13 @@ class Golden:
     card: Card
     source: str
     is_synthetic: bool
+    against: NDArray[np.int64] | None = None
+
+    @property
+    def asked(self) -> Arrays:
+        """The classes asked for, by the name of the graph's input; nothing where none was."""
+        given = {TARGET: self.targets, AGAINST: self.against}
+        return {name: values for name, values in given.items() if values is not None}
 
 
 def golden_bytes(golden: Golden) -> bytes:
@@ -80,7 +95,7 @@ def golden_bytes(golden: Golden) -> bytes:
         "tolerances": {precision: bounds.as_dict() for precision, bounds in golden.tolerances.items()},
     }
     arrays: dict[str, Any] = {"meta": _text(json.dumps(meta, ensure_ascii=False)), "card": card}
-    arrays |= {"images": golden.images} | ({} if golden.targets is None else {"targets": golden.targets})
+    arrays |= {"images": golden.images} | {KEYS[name]: values for name, values in golden.asked.items()}
     arrays |= {f"{OUTPUT}{name}": values for name, values in golden.outputs.items()}
     stream = io.BytesIO()
     np.savez_compressed(stream, **arrays)
@@ -178,14 +193,27 @@ def golden_outputs(
         backend, golden, name, on_pictures: see `verify_golden`.
 
     Raises:
-        ArtefactError: the bundle asks for classes, and the graph has no input `target`.
+        ArtefactError: the bundle asks for classes, and the graph has no input for that; or both explain the likeliest
+            classes, and not as many of them.
     """
-    if golden.targets is not None and TARGET not in backend.inputs:
+    missing = [asked for asked in golden.asked if asked not in backend.inputs]
+    if missing:
         raise ArtefactError(
-            f"{name}: has no input {TARGET!r}, and the golden bundle asks for classes; export both anew with one line, "
-            "with --target or without"
+            f"{name}: has no input {missing[0]!r}, and the golden bundle asks for classes; export both anew with one "
+            f"line, with {OPTIONS[missing[0]]} or without"
         )
-    return run_all(backend, golden.images, golden.targets, on_pictures)
+    _check_top(backend, golden, name)
+    return run_all(backend, golden.images, golden.targets, on_pictures, golden.against)
+
+
+def _check_top(backend: Backend, golden: Golden, name: str) -> None:
+    """Refuse a graph that explains another number of classes at once than the bundle holds."""
+    tensor, held = backend.outputs.get(CLASSES), golden.outputs.get(CLASSES)
+    if tensor is not None and held is not None and tensor.shape[1] != held.shape[1]:
+        raise ArtefactError(
+            f"{name}: explains {tensor.shape[1]} classes at once, and the golden bundle holds {held.shape[1]}; export "
+            "both anew with one line, with the same --top"
+        )
 
 
 def golden_figures(backend: Backend, golden: Golden, outputs: Arrays, bounds: Bounds) -> dict[str, float]:
@@ -238,12 +266,13 @@ def _golden(arrays: Arrays) -> Golden:
         raise ArtefactError(f"its card is not the one it was written with; write the bundle again: {AGAIN}")
     golden = Golden(
         arrays["images"],
-        arrays.get("targets"),
+        arrays.get(KEYS[TARGET]),
         {name.removeprefix(OUTPUT): values for name, values in arrays.items() if name.startswith(OUTPUT)},
         {name: tolerances_from(bounds, f"tolerances.{name}") for name, bounds in meta["tolerances"].items()},
         Card.from_json(arrays["card"].tobytes().decode()),
         meta["source"],
         meta["is_synthetic"],
+        arrays.get(KEYS[AGAINST]),
     )
     _check_arrays(golden)
     return golden
@@ -254,9 +283,8 @@ def _check_arrays(golden: Golden) -> None:
     expected: dict[str, tuple[Any, str, list[Any]]] = {
         "images": (golden.images, "uint8", [count or "N", frame.height, frame.width, 3])
     }
-    if golden.targets is not None:
-        expected["targets"] = (golden.targets, "int64", [count])
-    for name in REQUIRED_OUTPUTS:
+    expected |= {KEYS[name]: (values, "int64", [count]) for name, values in golden.asked.items()}
+    for name in (*REQUIRED_OUTPUTS, *(CLASS_OUTPUTS if CLASSES in golden.outputs else ())):
         dtype, letters = OUTPUTS[name]
         expected[OUTPUT + name] = golden.outputs[name], dtype, [count, *contract_shape(letters, golden.card)[1:]]
     for name, (values, dtype, shape) in expected.items():

@@ -3,7 +3,8 @@
     for instance in result.instances():
         print(instance.kept, instance.confidence, instance.box)
 
-A region is an instance where the classifier, shown its pixels alone, still puts the explained class first. Regions that
+A region is an instance where the classifier, shown its pixels alone, still puts the explained class first (or above the
+class that it is held against). Regions that
 do not are joined, nearest first, until they do: parts of one object lie beside each other, while joining the strongest
 first would tie two objects together. A round joins every pair of regions that are each other's nearest, and asks about
 all of them in one batch. An instance that keeps the class takes nothing more: it would only grow. What keeps the class
@@ -21,7 +22,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from whymask.runtime.certificate import Classify, graph_picture, shown, softmax
+from whymask.runtime.certificate import Classify, graph_picture, shown, softmax, stands
 from whymask.runtime.errors import InputError
 from whymask.runtime.images import Window, check_sizes, window_of
 from whymask.runtime.regions import Labels, distances, grown, join_specks, label_regions
@@ -67,8 +68,8 @@ class Instance:
 
     @property
     def kept(self) -> bool:
-        """Whether the class is top-1 when this part alone is shown."""
-        return bool(self.logits.argmax() == self.index)
+        """Whether the class is top-1 when this part alone is shown, or above the class that it is held against."""
+        return stands(self.whole, self.logits)
 
     @property
     def confidence(self) -> float:
@@ -152,8 +153,8 @@ def _groups(whole: Explanation, classify: Classify, labels: Labels, count: int) 
     gaps = distances(labels, count) if count > 1 else np.zeros((1, 1), np.float32)
     done: list[_Group] = []
     while True:
-        done += [group for group in asked if group[1].argmax() == whole.index]
-        open_groups = [group for group in asked if group[1].argmax() != whole.index]
+        done += [group for group in asked if stands(whole, group[1])]
+        open_groups = [group for group in asked if not stands(whole, group[1])]
         if len(open_groups) < 2:
             return done + open_groups
         pairs, alone = _mutual_nearest([regions for regions, _ in open_groups], gaps)

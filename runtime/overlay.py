@@ -26,7 +26,7 @@ SMALLEST_STRIP = 12
 
 
 def draw(picture: Picture, mask: NDArray[np.uint8], caption: str | None = None) -> Picture:
-    """Draw a mask over a picture.
+    """Draw a mask over a picture. An empty mask leaves the picture as it is: there is nothing to show beside the rest.
 
     Args:
         picture: uint8, (height, width, 3), RGB, 0–255; not changed.
@@ -39,7 +39,7 @@ def draw(picture: Picture, mask: NDArray[np.uint8], caption: str | None = None) 
     Raises:
         MissingExtra: a caption was given and Pillow is not installed.
     """
-    return draw_parts(picture, [mask], [True], caption)
+    return draw_parts(picture, [mask if mask.any() else np.ones_like(mask)], [True], caption)
 
 
 def draw_parts(

@@ -5,7 +5,10 @@ Every gate is a figure with a bound. *Near ties*: where the reference's two high
 disagreement; their number is stated. Saliency and masks are compared on the images where both forms explain the same
 class. Logit errors are relative to the largest absolute reference logit.
 
-Letters: N images, H W input size, h w the explainer's resolution, C classes.
+Where both forms explain the likeliest classes at once, their maps are held to the bounds of the one map, on the places
+where both name the same class; two classes whose logits are a near tie may change places.
+
+Letters: N images, H W input size, h w the explainer's resolution, C classes, K explained at once.
 """
 
 from __future__ import annotations
@@ -19,7 +22,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from whymask.runtime.backends import Arrays
-from whymask.runtime.card import DROPPED_LOGITS, EXPLANATION, KEPT_LOGITS, LOGITS, MASK, SALIENCY
+from whymask.runtime.card import (
+    CLASS_MASK,
+    CLASS_SALIENCY,
+    CLASSES,
+    DROPPED_LOGITS,
+    EXPLANATION,
+    KEPT_LOGITS,
+    LOGITS,
+    MASK,
+    SALIENCY,
+)
 from whymask.runtime.errors import ParityError
 from whymask.runtime.images import Picture
 
@@ -30,6 +43,17 @@ CERTIFIED = 16
 
 SMALLEST_SCALE = 1e-6
 """Of logits, so that a model whose logits are all zero can be compared too."""
+
+
+OF_CLASSES = "class_"
+"""What the names of figures of the likeliest classes' maps begin with."""
+MAP_BOUNDS = ("saliency_max", "saliency_rank_min", "mask_iou_min")
+"""Bounds of a map."""
+CLASSES_AGREE = "classes_agreement_min"
+"""Share of places among the likeliest classes at which both name the same class, near ties aside."""
+
+NOT_COMPARED = "classes_not_compared"
+"""1 where one of two forms alone explains the likeliest classes."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +86,11 @@ class Tolerances:
     def as_dict(self) -> dict[str, float]:
         """For the card."""
         return dataclasses.asdict(self)
+
+    def bounds(self) -> dict[str, float]:
+        """The bound of every figure that has one: these, and those of the likeliest classes, which follow from them."""
+        maps = {f"{OF_CLASSES}{name}": getattr(self, name) for name in MAP_BOUNDS}
+        return self.as_dict() | {CLASSES_AGREE: self.top1_agreement_min} | maps
 
     def stricter(self, other: Tolerances) -> Tolerances:
         """Field by field the bound that is harder to keep."""
@@ -100,7 +129,8 @@ def compare(
         "not_finite": float(sum((~np.isfinite(o)).sum() for o in actual.values() if o.dtype.kind == "f")),
     }
     alike = same if targets is None else same | (targets >= 0)
-    return figures | _mask_figures(_rows(reference, alike), _rows(actual, alike))
+    figures |= _mask_figures(_rows(reference, alike), _rows(actual, alike))
+    return figures | _class_figures(reference, actual, allowed)
 
 
 def each_image(reference: Arrays, actual: Arrays) -> list[dict[str, float]]:
@@ -182,6 +212,22 @@ def _mask_figures(reference: Arrays, actual: Arrays) -> dict[str, float]:
     }
 
 
+def _class_figures(reference: Arrays, actual: Arrays, allowed: Tolerances) -> dict[str, float]:
+    """Figures of the likeliest classes' maps; that they were not compared where one of the two alone has them."""
+    having = sum(CLASSES in outputs for outputs in (reference, actual))
+    if having < 2:
+        return {NOT_COMPARED: 1.0} if having else {}
+    same = reference[CLASSES] == actual[CLASSES]
+    expected, got = (np.take_along_axis(reference[LOGITS], each[CLASSES], axis=1) for each in (reference, actual))
+    tied = ~same & (np.abs(expected - got) <= allowed.logits_p99 * logit_scale(reference))
+    judged = same[~tied]
+    first, second = (
+        {SALIENCY: each[CLASS_SALIENCY][same], MASK: each[CLASS_MASK][same]} for each in (reference, actual)
+    )
+    maps = {f"{OF_CLASSES}{name}": value for name, value in _mask_figures(first, second).items()}
+    return {CLASSES_AGREE: float(judged.mean()) if judged.size else 1.0, **maps}
+
+
 def spearman(first: Array, second: Array) -> float:
     """Rank correlation of two maps, ties by their mean rank; of two constant maps 1, of one constant map 0."""
     a, b = _ranks(first), _ranks(second)
@@ -214,7 +260,7 @@ def check(
     Raises:
         ParityError: with every gate that failed, what was measured and what is allowed.
     """
-    failed = [line for name, bound in allowed.as_dict().items() if (line := _failure(name, figures.get(name), bound))]
+    failed = [line for name, bound in allowed.bounds().items() if (line := _failure(name, figures.get(name), bound))]
     if failed:
         raise ParityError(f"{subject}: {'; '.join(failed)}. {remedy}")
 

@@ -68,7 +68,11 @@ def overlay_names(pictures: Iterable[Path], out: Path) -> dict[Path, Path]:
 
 
 def record(
-    result: Explanation, file: Path, overlay: Path, instances: Sequence[Instance] | None = None
+    result: Explanation,
+    file: Path,
+    overlay: Path,
+    instances: Sequence[Instance] | None = None,
+    classes: Sequence[Explanation] | None = None,
 ) -> dict[str, Any]:
     """One line of `explanations.jsonl`.
 
@@ -77,6 +81,7 @@ def record(
         file: the picture.
         overlay: its overlay.
         instances: its instances, or None where they were not asked for.
+        classes: explanations of the likeliest classes, or None where they were not asked for.
 
     Returns:
         plain values. `mask` is COCO's uncompressed run-length code at the picture's own size: lengths of runs of 0 and
@@ -84,10 +89,10 @@ def record(
         exclusive, or None for an empty mask. `kept` and `necessary` are there where the graph was exported with
         `--certify`. `instances`, where asked for, is a list, the surest first: of each `kept` (whether the class stays
         top-1 when it alone is shown; only the last can be false), `confidence` (of the class then), `area`, `box` and
-        `mask` as above. Their masks add up to the whole's, but for single pixels where sizes differ.
+        `mask` as above. Their masks add up to the whole's, but for single pixels where sizes differ. `against`, where
+        asked for, is the index of the class that the explained one is held against. `classes`, where asked for, is a
+        list, the likeliest first: of each `label`, `index`, `confidence`, `area`, `box` and `mask`.
     """
-    height, width = result.picture.shape[:2]
-    mask = result.mask_at(height, width)
     certificate = {"kept": result.kept, "necessary": result.necessary}
     return {
         "file": str(file),
@@ -97,11 +102,12 @@ def record(
         "confidence": round(result.confidence, 6),
         "area": round(result.area, 6),
         "target": result.target,
+        **({} if result.against is None else {"against": result.against}),
         "threshold": result.threshold,
-        "box": bounding_box(mask),
-        "mask": {"size": [height, width], "counts": run_lengths(mask)},
+        **_mask_record(result, result.picture),
         **{name: value for name, value in certificate.items() if value is not None},
         **({} if instances is None else {"instances": [_instance_record(each) for each in instances]}),
+        **({} if classes is None else {"classes": [_class_record(each) for each in classes]}),
     }
 
 
@@ -129,13 +135,20 @@ def bounding_box(mask: NDArray[np.uint8]) -> list[int] | None:
     return [int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1]
 
 
-def write_overlay(result: Explanation, path: Path, instances: Sequence[Instance] | None = None) -> None:
+def write_overlay(
+    result: Explanation,
+    path: Path,
+    instances: Sequence[Instance] | None = None,
+    classes: Sequence[Explanation] | None = None,
+) -> None:
     """Write an overlay with its caption as PNG; small pictures are enlarged by a whole factor.
 
     Args:
         result: the explanation.
         path: of the PNG file.
         instances: draws a contour for each of these in place of the mask's, and counts those that keep the class.
+        classes: draws the picture once for each of these too, side by side, the explained class first unless it is
+            among them by itself.
 
     Raises:
         MissingExtra: Pillow is not installed.
@@ -146,13 +159,9 @@ def write_overlay(result: Explanation, path: Path, instances: Sequence[Instance]
     except ImportError:
         raise MissingExtra("Pillow", "image", "write overlays") from None
     picture = _legible(result.picture)
-    height, width = picture.shape[:2]
-    if instances is None:
-        drawn = draw(picture, result.mask_at(height, width), result.summary())
-    else:
-        kept = [each.kept for each in instances]
-        caption = f"{result.summary()}  instances {sum(kept)}"
-        drawn = draw_parts(picture, [each.mask_at(height, width) for each in instances], kept, caption)
+    among = any(each.index == result.index for each in classes or ()) and result.against is None and instances is None
+    panels = [] if among else [_panel(result, picture, instances)]
+    drawn = np.concatenate(panels + [_panel(each, picture) for each in classes or ()], axis=1)
     with atomic_path(path) as temporary:
         Image.fromarray(drawn).save(temporary, format="PNG")
 
@@ -163,15 +172,37 @@ def json_line(values: dict[str, Any]) -> str:
 
 
 def _instance_record(instance: Instance) -> dict[str, Any]:
-    height, width = instance.whole.picture.shape[:2]
-    mask = instance.mask_at(height, width)
     return {
         "kept": instance.kept,
         "confidence": round(instance.confidence, 6),
         "area": round(instance.area, 6),
-        "box": bounding_box(mask),
-        "mask": {"size": [height, width], "counts": run_lengths(mask)},
+        **_mask_record(instance, instance.whole.picture),
     }
+
+
+def _class_record(result: Explanation) -> dict[str, Any]:
+    return {
+        "label": result.label,
+        "index": result.index,
+        "confidence": round(result.confidence, 6),
+        "area": round(result.area, 6),
+        **_mask_record(result, result.picture),
+    }
+
+
+def _mask_record(masked: Explanation | Instance, picture: Picture) -> dict[str, Any]:
+    height, width = picture.shape[:2]
+    mask = masked.mask_at(height, width)
+    return {"box": bounding_box(mask), "mask": {"size": [height, width], "counts": run_lengths(mask)}}
+
+
+def _panel(result: Explanation, picture: Picture, instances: Sequence[Instance] | None = None) -> Picture:
+    height, width = picture.shape[:2]
+    if instances is None:
+        return draw(picture, result.mask_at(height, width), result.summary())
+    kept = [each.kept for each in instances]
+    caption = f"{result.summary()}  instances {sum(kept)}"
+    return draw_parts(picture, [each.mask_at(height, width) for each in instances], kept, caption)
 
 
 def _below(folder: Path, out: Path) -> list[Path]:

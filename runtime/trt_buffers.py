@@ -74,8 +74,9 @@ class Plan:
                 raise InputError(f"{slot.tensor.name}: {values.max()} does not fit in the engine's {slot.view.dtype}")
 
     def results(self, wanted: Iterable[str]) -> Arrays:
-        """Copies of the outputs, which belong to the caller."""
-        return {name: self.outputs[name].view.copy() for name in wanted}
+        """Copies of the outputs, of the contract's types, which belong to the caller."""
+        slots = ((name, self.outputs[name]) for name in wanted)
+        return {name: slot.view.astype(slot.tensor.caller_dtype) for name, slot in slots}
 
 
 class Buffers:

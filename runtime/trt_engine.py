@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from whymask.runtime.backends import INPUTS, TensorInfo
+from whymask.runtime.backends import INPUTS, OUTPUTS, TensorInfo
 from whymask.runtime.engine_card import BUILDERS, EngineCard
 from whymask.runtime.errors import ArtefactError, BackendError
 from whymask.runtime.trt_module import LEAN, kept_logger
@@ -42,7 +42,7 @@ class EngineTensor:
         name: its fixed name.
         is_input: or an output.
         dtype: what the engine reads or writes.
-        caller_dtype: what the contract says. TensorRT 8 has no int64 and makes an int32 of an int64 input.
+        caller_dtype: what the contract says. TensorRT 8 has no int64 and makes an int32 of each.
         shape: sizes; the first is −1 where the batch is open.
     """
 
@@ -246,5 +246,5 @@ class Context:
 
 
 def _caller_dtype(name: str, dtype: np.dtype[Any]) -> np.dtype[Any]:
-    contract = INPUTS.get(name, (dtype.name,))[0]
+    contract = (INPUTS | OUTPUTS).get(name, (dtype.name, ""))[0]
     return np.dtype(contract) if (dtype.name, contract) == ("int32", "int64") else dtype

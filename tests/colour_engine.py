@@ -44,6 +44,7 @@ class ColourEngine:
         self.onnx = write_graph(folder / "fused.onnx", **graph)
         self.reference = OrtBackend(self.onnx, "cpu", threads=1)
         self.cuda = FakeCuda() if cuda is None else cuda
+        self._integers = {np.dtype(np.int64): np.dtype(np.int32)} if version == OLDEST else {}
         self.script = Script(self._tensors(version), tuple(self.reference.inputs), self._compute, batches)
         builder = "tensorrt_rtx" if version == RTX else "tensorrt"
         self.module = fake_tensorrt(self.script, self.cuda, version, module or builder)
@@ -68,6 +69,8 @@ class ColourEngine:
         feeds: Arrays = {"image": rng.integers(0, 256, (count, *image[1:]), np.uint8)}
         if "target" in self.reference.inputs:
             feeds["target"] = rng.integers(-1, 3, count)
+        if "against" in self.reference.inputs:
+            feeds["against"] = rng.integers(-1, 3, count)
         return feeds
 
     def expected(self, feeds: Arrays) -> Arrays:
@@ -84,9 +87,9 @@ class ColourEngine:
         }
 
     def _compute(self, feeds: Arrays) -> Arrays:
-        if "target" in feeds:
-            feeds["target"] = feeds["target"].astype(np.int64)
-        return self.reference.run(feeds)
+        asked = {name: feeds[name].astype(np.int64) for name in ("target", "against") if name in feeds}
+        results = self.reference.run({**feeds, **asked})
+        return {name: values.astype(self._integers.get(values.dtype, values.dtype)) for name, values in results.items()}
 
 
 def same(a: Arrays, b: Arrays) -> bool:

@@ -1,5 +1,7 @@
 """A fused graph whose right answers can be seen: it names the dominant colour and keeps the pixels that have it.
 
+One colour against another keeps the pixels that have more of the one. A colour that is nowhere has an empty mask.
+
 Written field by field, so that the runtime's tests run where the onnx package is not. Field numbers are those of
 onnx.proto3.
 """
@@ -20,6 +22,7 @@ LABELS = ("red", "green", "blue")
 THRESHOLD = 0.5
 FILL = (10.0, 20.0, 30.0)
 FLOAT, UINT8, INT64 = 1, 2, 7
+HALF_PIXEL = {"coordinate_transformation_mode": "half_pixel"}
 NUMPY = {FLOAT: "<f4", INT64: "<i8"}
 
 
@@ -34,6 +37,10 @@ class Options:
     target: bool = True
     explanation: bool = False
     certify: bool = False
+    contrast: bool = False
+    """Adds the input `against`; with `target`."""
+    top: int = 0
+    """Colours explained at once."""
     labels: tuple[str, ...] = LABELS
     resize: str = "squash"
     crop_fraction: float = 1.0
@@ -92,12 +99,16 @@ def _nodes(options: Options) -> Iterable[bytes]:
     yield _node("Div", "planes white", "scaled")
     yield _node("AveragePool", "scaled", "pooled", kernel_shape=[options.stride] * 2, strides=[options.stride] * 2)
     yield _node("Mul", "pooled choice", "chosen_plane")
-    yield _node("ReduceSum", "chosen_plane channel", "map", keepdims=1)
+    yield _node("ReduceSum", "chosen_plane channel", "own" if options.contrast else "map", keepdims=1)
+    if options.contrast:
+        yield from _contrast()
     yield _node("Squeeze", "map channel", "saliency")
-    yield _node("Resize", "map  scales", "resized", mode="linear", coordinate_transformation_mode="half_pixel")
+    yield _node("Resize", "map  scales", "resized", mode="linear", **HALF_PIXEL)
     yield _node("GreaterOrEqual", "resized threshold", "kept")
     yield _node("Squeeze", "kept channel", "flat_kept")
     yield _node("Cast", "flat_kept", "mask", to=UINT8)
+    if options.top:
+        yield from _likeliest()
     if options.explanation or options.certify:
         yield _node("Where", "kept planes fill", "kept_planes")
     if options.explanation:
@@ -107,6 +118,35 @@ def _nodes(options: Options) -> Iterable[bytes]:
         yield _node("Where", "kept fill planes", "dropped_planes")
         yield from _classifier("kept_planes", "kept_logits")
         yield from _classifier("dropped_planes", "dropped_logits")
+
+
+def _contrast() -> Iterable[bytes]:
+    """The chosen plane less the one that it is held against, where that is asked for and another one."""
+    yield _node("GreaterOrEqual", "against zero", "held")
+    yield _node("Equal", "against chosen", "same")
+    yield _node("Not", "same", "other")
+    yield _node("And", "held other", "contrasted")
+    yield _node("Cast", "contrasted", "share", to=FLOAT)
+    yield _node("Unsqueeze", "share planes_of_one", "shares")
+    yield _node("OneHot", "against depth off_on", "flat_against")
+    yield _node("Unsqueeze", "flat_against spatial", "against_choice")
+    yield _node("Mul", "pooled against_choice", "against_plane")
+    yield _node("ReduceSum", "against_plane channel", "against_map", keepdims=1)
+    yield _node("Mul", "against_map shares", "against_share")
+    yield _node("Sub", "own against_share", "difference")
+    yield _node("Relu", "difference", "map")
+
+
+def _likeliest() -> Iterable[bytes]:
+    """The planes of the likeliest classes, by a product with one row for each."""
+    yield _node("TopK", "logits count", "class_logits classes", axis=1)
+    yield _node("OneHot", "classes depth off_on", "class_choice")
+    yield _node("Reshape", "pooled flat", "flat_planes")
+    yield _node("MatMul", "class_choice flat_planes", "flat_maps")
+    yield _node("Reshape", "flat_maps small", "class_saliency")
+    yield _node("Resize", "class_saliency  scales", "resized_classes", mode="linear", **HALF_PIXEL)
+    yield _node("GreaterOrEqual", "resized_classes threshold", "class_kept")
+    yield _node("Cast", "class_kept", "class_mask", to=UINT8)
 
 
 def _classifier(planes: str, logits: str) -> Iterable[bytes]:
@@ -125,7 +165,17 @@ def _constants(options: Options) -> Iterable[bytes]:
     }
     if not (options.explanation or options.certify):
         del floats["fill"]
-    integers = {"depth": 3, "spatial": [2, 3], "channel": [1], **({"zero": 0} if options.target else {})}
+    integers = {
+        "depth": 3,
+        "spatial": [2, 3],
+        "channel": [1],
+        **({"zero": 0} if options.target or options.contrast else {}),
+    }
+    if options.contrast:
+        integers["planes_of_one"] = [1, 2, 3]
+    if options.top:
+        small = [options.height // options.stride, options.width // options.stride]
+        integers |= {"count": [options.top], "flat": [0, 3, -1], "small": [0, options.top, *small]}
     yield from (_tensor(name, np.asarray(value), FLOAT) for name, value in floats.items())
     yield from (_tensor(name, np.asarray(value), INT64) for name, value in integers.items())
 
@@ -134,6 +184,8 @@ def _inputs(options: Options) -> Iterable[bytes]:
     yield _value("image", options.image_dtype, (options.batch, options.height, options.width, 3))
     if options.target:
         yield _value("target", INT64, (options.batch,))
+    if options.contrast:
+        yield _value("against", INT64, (options.batch,))
     if options.extra_input:
         yield _value(options.extra_input, FLOAT, (1,))
 
@@ -147,6 +199,10 @@ def _outputs(options: Options) -> Iterable[bytes]:
         tensors["explanation"] = (UINT8, (*frame, 3))
     if options.certify:
         tensors |= {"kept_logits": classes, "dropped_logits": classes}
+    if options.top:
+        tensors["classes"] = (INT64, (options.batch, options.top))
+        tensors["class_saliency"] = (FLOAT, (options.batch, options.top, *small[1:]))
+        tensors["class_mask"] = (UINT8, (options.batch, options.top, *frame[1:]))
     return [_value(name, *tensor) for name, tensor in tensors.items() if name not in options.without]
 
 

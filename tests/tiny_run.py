@@ -18,6 +18,8 @@ from whymask.train.run import Run
 
 CLASSES = 5
 SIZE = 32
+TOP = 3
+"""Classes that an export with all options explains at once."""
 FILL = (120.4, 0.0, 255.0)
 
 

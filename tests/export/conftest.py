@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 import pytest
 from numpy.typing import NDArray
-from tiny_run import Exported, make_run
+from tiny_run import TOP, Exported, make_run
 
 from whymask.export.onnx_from_run import export_run
 from whymask.export.samples import synthetic_pictures
@@ -39,6 +39,8 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], E
                 with_explanation=every,
                 certify=every,
                 target=every,
+                top=TOP if every else 0,
+                contrast=every,
                 require_rtx=True,
                 on_stage=stages.append,
             )

@@ -140,6 +140,15 @@ def test_every_open_input_has_its_profile_and_the_engine_is_read_at_the_best_bat
     assert (card.min_batch, card.opt_batch, card.max_batch) == (2, 4, 16)
 
 
+@pytest.mark.parametrize("version", VERSIONS)
+def test_graphs_of_several_classes_and_of_contrasts_are_built(build: Build, version: str) -> None:
+    script = Script()
+    script.inputs["against"] = ("INT64", (-1,))
+    script.outputs |= {"classes": ("INT64", (-1, 3)), "class_saliency": ("FLOAT", (-1, 3, 4, 4))}
+    build(script, version, min_batch=2, opt_batch=4, max_batch=16)
+    assert "set_shape against (2,) (4,) (16,)" in script.log
+
+
 def test_a_fixed_batch_needs_no_profile_and_is_what_the_sidecar_says(build: Build) -> None:
     script = Script(inputs={"image": ("UINT8", (4, 32, 32, 3))})
     card = build(script)

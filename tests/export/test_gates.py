@@ -14,7 +14,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
-from tiny_run import CLASSES, SIZE, Exported, weakened
+from tiny_run import CLASSES, SIZE, TOP, Exported, weakened
 from torch import nn
 
 from whymask.export import onnx_from_run, parity, rtx
@@ -28,7 +28,7 @@ from whymask.train.classifier import FrozenClassifier
 from whymask.train.run import Run
 
 Export = Callable[[str, str], Exported]
-ALL = {"with_explanation": True, "certify": True, "target": True, "max_batch": 4}
+ALL = {"with_explanation": True, "certify": True, "target": True, "top": TOP, "contrast": True, "max_batch": 4}
 
 
 @pytest.fixture
@@ -184,12 +184,15 @@ def test_required_but_absent_rtx_is_an_error_before_any_work(tiny_run: Run, tmp_
         ({"precision": "int8"}, "precision is 'int8', expected one of fp32, fp16"),
         ({"opset": 16}, "opset is 16, expected 17 to 21"),
         ({"max_batch": 0}, "batch is 0, expected 1 or more images"),
+        ({"top": -1}, "top is -1, expected 1 or more classes, or 0"),
+        ({"top": 6}, "top: 6 classes at once were asked for, and the classifier has 5"),
+        ({"contrast": True}, "asks why one class and not another; give target as well: --target --contrast"),
         (
             {"images": np.zeros((2, 8, 8, 3), np.uint8)},
             r"images are uint8 \(2, 8, 8, 3\), expected uint8 \(N, 32, 32, 3\)",
         ),
     ],
-    ids=["precision", "opset", "batch", "images"],
+    ids=["precision", "opset", "batch", "negative top", "large top", "contrast", "images"],
 )
 def test_wrong_option_is_refused(tiny_run: Run, tmp_path: Path, options: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):

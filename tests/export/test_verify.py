@@ -13,7 +13,7 @@ import numpy as np
 import onnx
 import pytest
 from numpy.typing import NDArray
-from tiny_run import Exported, make_run, weakened
+from tiny_run import TOP, Exported, make_run, weakened
 
 from whymask.export import verify as module
 from whymask.export.config import ExportConfig
@@ -75,6 +75,8 @@ def test_forms_of_one_run_agree_and_the_looser_precision_bounds_them(
     assert (result.bounds.precision, result.bounds.source) == (precision, "recorded in the card of fused.onnx")
     assert sum(done) == 2 * len(pictures)
     assert result.figures["logits_max"] < TOLERANCES[precision].logits_max
+    # A run is asked for the likeliest classes one by one, a graph gives them at once.
+    assert result.figures["classes_agreement_min"] == 1.0
 
 
 def test_the_half_graph_would_fail_the_bounds_of_single_precision(forms: Forms, pictures: Picture) -> None:
@@ -194,7 +196,7 @@ def test_a_wrong_engine_is_told_how_to_be_built_again(
 def golden(exported: Export, pictures: Picture) -> Golden:
     """Of the tiny run, asking for a class in every second picture."""
     made = exported("tapped", "fp32")
-    return golden_from_run(made.run, ExportConfig(target=True), pictures, True)
+    return golden_from_run(made.run, ExportConfig(target=True, top=TOP, contrast=True), pictures, True)
 
 
 def test_a_bundle_asks_for_the_predicted_and_the_second_class_in_turn(golden: Golden) -> None:
@@ -202,6 +204,14 @@ def test_a_bundle_asks_for_the_predicted_and_the_second_class_in_turn(golden: Go
     ranked = golden.outputs["logits"].argsort(axis=1)
     assert golden.targets[::2].tolist() == [-1] * 4
     np.testing.assert_array_equal(golden.targets[1::2], ranked[1::2, -2])
+
+
+def test_a_bundle_holds_the_two_likeliest_classes_against_each_other_in_two_of_four(golden: Golden) -> None:
+    assert golden.against is not None and golden.targets is not None
+    ranked = golden.outputs["logits"].argsort(axis=1)
+    assert golden.against[:2].tolist() == [-1, -1]
+    assert golden.against[2:4].tolist() == [ranked[2, -2], ranked[3, -1]]
+    assert golden.outputs["class_mask"].shape[1] == TOP
 
 
 @pytest.mark.parametrize("form", ["run", "fp32", "fp16"])
@@ -213,6 +223,7 @@ def test_every_form_agrees_with_the_bundle(forms: Forms, golden: Golden, tmp_pat
     assert result.bounds.precision == ("fp16" if form == "fp16" else "fp32")
     assert (result.images.count, result.images.is_synthetic) == (7, True)
     assert ("certificate_max" in result.figures) == (form != "run")
+    assert ("class_mask_iou_min" in result.figures) == (form != "run")
 
 
 def test_an_engine_that_takes_small_batches_is_verified_by_the_bundle(

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from colour_engine import ColourEngine
+from colour_graph import write_graph
 from PIL import Image
 from typer.testing import CliRunner, Result
 
@@ -72,6 +73,60 @@ def test_explain_divides_into_instances(whymask: Callable[..., Result], fused: P
     assert [each["box"] for each in json.loads(line)["instances"]] == [[0, 0, 8, 16], [24, 0, 32, 16]]
 
 
+@pytest.fixture(scope="module")
+def every(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A graph that explains two classes at once, and one against another."""
+    return write_graph(tmp_path_factory.mktemp("every") / "fused.onnx", top=2, contrast=True)
+
+
+def test_explain_shows_the_likeliest_classes_side_by_side(
+    whymask: Callable[..., Result], every: Path, photos: Path, tmp_path: Path
+):
+    out = tmp_path / "out"
+    done = whymask("explain", every, photos / "a.png", "-o", out, "--top", "2")
+    assert done.exit_code == 0, done.output
+    assert "; likeliest: red 99.2% area 23.8%, blue " in done.stdout
+    assert rgb_from(out / "a.png").shape == (320, 2 * 256, 3)
+    (line,) = (out / "explanations.jsonl").read_text("utf-8").splitlines()
+    classes = json.loads(line)["classes"]
+    assert [(each["label"], each["mask"]["size"]) for each in classes] == [("red", [320, 256]), ("blue", [320, 256])]
+    # The explained class has a place of its own where it is not among them by itself.
+    done = whymask("explain", every, photos / "a.png", "-o", out, "--top", "2", "--target", "green")
+    assert rgb_from(out / "a.png").shape == (320, 3 * 256, 3)
+
+
+def test_explain_holds_one_class_against_another(
+    whymask: Callable[..., Result], every: Path, photos: Path, tmp_path: Path
+):
+    done = whymask("explain", every, photos / "a.png", "-o", tmp_path, "--target", "red", "--against", "blue", "--json")
+    (values,) = json.loads(done.stdout)["explanations"]
+    assert (values["label"], values["target"], values["against"]) == ("red", 0, 2)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--top", "3"), "--top 3: this graph explains 2 classes at once; export it again with"),
+        (("--target", "red", "--against", "red"), "against: 'red' is the explained class itself"),
+        (("--top", "2", "--refine", "5"), "--refine and --top were both given"),
+        (("--against", "red", "--refine", "5"), "--refine and --against were both given"),
+    ],
+)
+def test_wrong_wishes_for_classes_are_one_message(
+    whymask: Callable[..., Result], every: Path, photos: Path, tmp_path: Path, options: tuple[str, ...], message: str
+):
+    done = whymask("explain", every, photos, "-o", tmp_path / "out", *options)
+    assert done.exit_code == 1
+    assert message in done.stderr
+
+
+def test_inspect_lists_the_tensors_of_the_likeliest_classes(whymask: Callable[..., Result], every: Path):
+    printed = whymask("inspect", every).stdout
+    assert "against: int64 (B)" in printed
+    assert "classes: int64 (B, 2)" in printed
+    assert "class_mask: uint8 (B, 2, 32, 32)" in printed
+
+
 def test_explain_runs_an_engine(
     whymask: Callable[..., Result],
     engine: Callable[..., ColourEngine],
@@ -104,6 +159,7 @@ def test_nothing_that_can_be_decoded_is_an_error(
         (("--threshold", "7"), "threshold: got 7.0, expected a number in [0, 1]"),
         (("--provider", "tpu"), "provider 'tpu' was asked for"),
         (("--cuda-graph",), "is no engine, which alone takes it"),
+        (("--top", "2"), "--top 2: this graph explains one class at a time; export it again with: whymask export RUN"),
     ],
 )
 def test_wrong_options_are_one_message(

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from colour_graph import write_graph
 
 from whymask.runtime.errors import ArtefactError, ParityError
 from whymask.runtime.golden import (
@@ -77,6 +78,77 @@ def test_the_names_and_types_inside_the_file_are_fixed(golden: Golden):
     }
     assert list(meta) == ["schema", "source", "is_synthetic", "card_sha256", "tolerances"]
     assert (meta["schema"], list(meta["tolerances"])) == (1, ["fp32", "fp16"])
+
+
+@pytest.fixture(scope="module")
+def every(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OrtBackend]:
+    """A graph that explains two classes at once, and one against another."""
+    path = write_graph(tmp_path_factory.mktemp("every") / "fused.onnx", top=2, contrast=True)
+    with OrtBackend(path, "cpu", threads=1) as loaded:
+        yield loaded
+
+
+@pytest.fixture(scope="module")
+def wide(every: OrtBackend) -> Golden:
+    """Its answers, with a class asked for or held against in some pictures."""
+    images = np.random.default_rng(0).integers(0, 256, (COUNT, 32, 32, 3), dtype=np.uint8)
+    asked = {"target": np.array([-1, 0, -1, 2, -1]), "against": np.array([-1, -1, 1, 0, -1])}
+    outputs = every.run({"image": images, **asked})
+    return Golden(images, asked["target"], outputs, TOLERANCES, every.card, "itself", True, asked["against"])
+
+
+def test_a_bundle_carries_the_likeliest_classes_and_contrasts(every: OrtBackend, wide: Golden, tmp_path: Path):
+    write_golden(tmp_path / "x.npz", wide)
+    read = read_golden(tmp_path / "x.npz")
+    np.testing.assert_array_equal(read.against, wide.against)
+    assert {"classes", "class_saliency", "class_mask"} <= set(read.outputs)
+    figures = verify_golden(every, read)
+    check(figures, TOLERANCES["fp32"])
+    assert figures["classes_agreement_min"] == figures["class_mask_iou_min"] == 1.0
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        ("class_mask", lambda masks: 1 - masks, "class_mask_iou is 0, allowed ≥ 0.999"),
+        ("class_saliency", lambda maps: maps[:, :, ::-1], "class_saliency_max is .*class_saliency_rank is "),
+        ("classes", lambda classes: (classes + 1) % 3, "classes_agreement is 0, allowed ≥ 1"),
+    ],
+)
+def test_wrong_maps_of_the_likeliest_classes_fail(
+    every: OrtBackend, wide: Golden, name: str, change: Any, message: str
+):
+    with pytest.raises(ParityError, match=message):
+        check(verify_golden(every, spoilt(wide, name, change)), TOLERANCES["fp32"])
+
+
+def test_contrasts_are_asked_for_as_in_the_bundle(every: OrtBackend, wide: Golden):
+    plain = dataclasses.replace(wide, against=None)
+    assert verify_golden(every, plain)["mask_flips"] > 0
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"top": 2}, r"has no input 'against', and the golden bundle asks for classes; .* --contrast or without"),
+        ({"contrast": True, "top": 3}, "explains 3 classes at once, and the golden bundle holds 2; .* the same --top"),
+    ],
+)
+def test_a_graph_that_cannot_be_asked_as_the_bundle_asks_is_refused(
+    wide: Golden, graph: Callable[..., Path], options: dict[str, Any], message: str
+):
+    with OrtBackend(graph(**options), "cpu", threads=1) as backend, pytest.raises(ArtefactError, match=message):
+        verify_golden(backend, wide)
+
+
+def test_what_one_of_the_two_alone_has_is_said_not_to_be_compared(
+    wide: Golden, golden: Golden, every: OrtBackend, graph: Callable[..., Path]
+):
+    with OrtBackend(graph(contrast=True), "cpu", threads=1) as narrow:
+        figures = verify_golden(narrow, wide)
+    check(figures, TOLERANCES["fp32"])
+    assert figures["classes_not_compared"] == verify_golden(every, golden)["classes_not_compared"] == 1.0
+    assert "classes_not_compared" not in verify_golden(every, wide)
 
 
 def test_the_same_graph_passes_and_its_certificate_is_checked(backend: OrtBackend, golden: Golden):

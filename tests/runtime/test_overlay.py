@@ -71,3 +71,8 @@ def test_only_the_caption_needs_pillow(kept: np.ndarray, monkeypatch: pytest.Mon
     assert draw(picture, kept).shape == picture.shape
     with pytest.raises(MissingExtra, match=r'write a caption.*"whymask\[image\]"'):
         draw(picture, kept, "red")
+
+
+def test_an_empty_mask_leaves_the_picture_as_it_is(kept: np.ndarray):
+    picture = np.full((60, 80, 3), (200, 100, 0), np.uint8)
+    assert np.array_equal(draw(picture, np.zeros_like(kept)), picture)

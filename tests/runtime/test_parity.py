@@ -115,3 +115,36 @@ def test_without_optional_outputs_there_are_no_figures_of_them():
 )
 def test_spearman_is_the_correlation_of_mean_ranks(first: list[int], second: list[int], expected: float) -> None:
     assert spearman(np.array(first), np.array(second)) == pytest.approx(expected)
+
+
+def with_classes() -> Arrays:
+    """The same model, which explains two classes at once."""
+    made = outputs()
+    classes = np.argsort(-made["logits"], axis=1, kind="stable")[:, :2]
+    saliency = np.random.default_rng(2).random((COUNT, 2, SIZE, SIZE), dtype=np.float32)
+    maps = {"class_saliency": saliency, "class_mask": (saliency >= 0.5).astype(np.uint8)}
+    return {**made, "classes": classes, **maps}
+
+
+def test_maps_of_the_likeliest_classes_are_held_to_the_bounds_of_the_one_map():
+    figures = compare(with_classes(), with_classes(), HALF)
+    assert (figures["classes_agreement_min"], figures["class_mask_iou_min"]) == (1.0, 1.0)
+    actual = with_classes()
+    actual["class_mask"][0, 1] ^= 1
+    with pytest.raises(ParityError, match=r"disagree: class_mask_iou is 0\.\d+, allowed ≥ 0\.98\. "):
+        check(compare(with_classes(), actual, HALF), HALF)
+    assert "class_mask_iou_min" not in compare(outputs(), with_classes(), HALF)
+
+
+def test_classes_that_are_a_near_tie_may_change_places():
+    reference, actual = with_classes(), with_classes()
+    reference["logits"][0] = [9, 1.0001, 1]
+    reference["classes"][0], actual["classes"][0] = (0, 1), (0, 2)
+    assert compare(reference, actual, HALF)["classes_agreement_min"] == 1.0
+    reference["logits"][0] = [9, 2, 1]
+    assert compare(reference, actual, HALF)["classes_agreement_min"] == 7 / 8
+
+
+def test_the_card_keeps_its_tolerances_as_they_were():
+    assert not [name for name in HALF.as_dict() if name.startswith("class_")]
+    assert HALF.bounds()["class_saliency_rank_min"] == HALF.saliency_rank_min
