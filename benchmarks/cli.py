@@ -1,4 +1,4 @@
-"""The commands `bench`, `demo` and `evaluate`: plain typed functions that the runtime's command line picks up.
+"""The commands `bench` and `demo`: plain typed functions that the runtime's command line picks up.
 
 Only typer and the runtime are imported here, so that `--help` works where nothing else is installed.
 """
@@ -104,51 +104,6 @@ def demo(
     check_bars(results)
 
 
-def evaluate(
-    file: Annotated[Path, typer.Argument(help="The fused ONNX file.")],
-    data: Annotated[list[Path], typer.Option(metavar="DIR", help="Folder of pictures that training never saw.")],
-    run: Annotated[
-        Path | None, typer.Option(metavar="RUN", help="Its run directory, for the CAM row. [default: no CAM row]")
-    ] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Pictures a folder, evenly spread. [default: all]")] = None,
-    seed: Annotated[int, typer.Option(help="Of random maps, ties and the bootstrap.")] = 0,
-    provider: Annotated[
-        str | None, typer.Option(help="cpu, cuda or tensorrt. [default: the best that really loads, and it is said]")
-    ] = None,
-    output: Annotated[
-        Path | None,
-        typer.Option("--output", "-o", metavar="FILE", help="Write a record: .json (every outcome), .csv or .md."),
-    ] = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print the record, and nothing else, on standard output.")
-    ] = False,
-) -> None:
-    """Measure whether the exported explanation keeps the classifier's decision, beside maps that know nothing.
-
-    Example:
-        whymask evaluate fused.onnx --data photos --run run -o evaluation.json
-    """
-    import shlex
-
-    from whymask.benchmarks.evaluation import check_ending, evaluate_file, pictures_in, write_report
-    from whymask.benchmarks.faithfulness import FaithfulnessConfig
-    from whymask.benchmarks.records import json_from_report
-    from whymask.benchmarks.tables import results_page
-
-    if output is not None:
-        check_ending(output)
-    sets = {name: images for folder in data for name, images in pictures_in(folder).items()}
-    options = {"--run": run, "--limit": limit, "--seed": seed or None, "--provider": provider}
-    given = [part for name, value in options.items() if value is not None for part in (name, str(value))]
-    folders = [part for folder in data for part in ("--data", str(folder))]
-    command = shlex.join(["whymask", "evaluate", str(file), *folders, *given])
-    config = FaithfulnessConfig(seed=seed)
-    report = evaluate_file(file, sets, command=command, run=run, limit=limit, config=config, provider=provider)
-    if output is not None:
-        write_report(output, report)
-    typer.echo(json_from_report(report) if as_json else results_page([report]))
-
-
 @contextmanager
 def _percent(title: str, ended_early: str) -> Iterator[Callable[[float], None]]:
     """Progress of what tells its share of a limit; a note where it ends before the limit."""
@@ -168,7 +123,7 @@ def _percent(title: str, ended_early: str) -> Iterator[Callable[[float], None]]:
             progress.advance(100 - done, note=ended_early)
 
 
-def _console() -> Console:
+def wide_console() -> Console:
     """Standard output, wide enough for tables also where it is a log."""
     from rich.console import Console
 
@@ -181,7 +136,7 @@ def _print_demo(results: DemoResults) -> None:
     from whymask.benchmarks.demo_report import summary_table
     from whymask.benchmarks.latency_table import headline
 
-    console = _console()
+    console = wide_console()
     console.print(summary_table(results))
     console.print(f"· {results.score.bar.text}", markup=False)
     if results.bench is not None:
@@ -193,7 +148,7 @@ def _print_bench(record: BenchRecord, output: Path | None) -> None:
     """Table, sentence and notes on standard output."""
     from whymask.benchmarks.latency_table import headline, notes, table_from_record, where
 
-    console = _console()
+    console = wide_console()
     console.print(table_from_record(record))
     console.print(where(record), markup=False, soft_wrap=True, style="dim")
     style = "bold" if record.verdict.valid else "bold yellow"

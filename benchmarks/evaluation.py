@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from whymask.benchmarks.baselines import ClassMaps, class_maps_from_classifier
 from whymask.benchmarks.faithfulness import FaithfulnessConfig, measure_faithfulness
@@ -14,6 +14,11 @@ from whymask.runtime.errors import ArtefactError, InputError, MissingExtra
 from whymask.runtime.explainer import Explainer, load
 from whymask.runtime.files import write_atomically
 from whymask.runtime.images import find_images
+
+if TYPE_CHECKING:
+    from whymask.train.classifier import FrozenClassifier
+
+T = TypeVar("T")
 
 WRITERS: dict[str, Callable[[dict[str, Any]], str]] = {
     ".json": lambda report: json_from_report(report) + "\n",
@@ -62,7 +67,12 @@ def evaluate_file(
 
 
 def class_maps_from_run(run: Path, explainer: Explainer) -> ClassMaps:
-    """Class activation maps of the classifier that a run explains.
+    """Class activation maps of the classifier that a run explains; see `classifier_from_run` for what can go wrong."""
+    return class_maps_from_classifier(classifier_from_run(run, explainer))
+
+
+def classifier_from_run(run: Path, explainer: Explainer) -> FrozenClassifier:
+    """The classifier that a run explains, held to be the graph's.
 
     Raises:
         ArtefactError: the graph was made from another classifier.
@@ -71,14 +81,14 @@ def class_maps_from_run(run: Path, explainer: Explainer) -> ClassMaps:
     try:
         from whymask.train.run import load_run
     except ImportError as error:
-        raise MissingExtra(error.name or "torch", "train", "compute class activation maps (--run)") from None
+        raise MissingExtra(error.name or "torch", "train", "compute the classifier's own maps (--run)") from None
     classifier = load_run(run).classifier
     if classifier.sha256() != explainer.card.classifier.sha256:
         raise ArtefactError(
             f"{run} explains {classifier.id!r}, the graph another classifier ({explainer.card.classifier.id!r}); "
             "give the run that the graph was exported from"
         )
-    return class_maps_from_classifier(classifier)
+    return classifier
 
 
 def pictures_in(folder: Path) -> dict[str, list[Path]]:
@@ -95,7 +105,7 @@ def pictures_in(folder: Path) -> dict[str, list[Path]]:
     return {folder.resolve().name: images}
 
 
-def spread(images: Sequence[Path], limit: int | None) -> list[Path]:
+def spread(images: Sequence[T], limit: int | None) -> list[T]:
     """At most `limit` pictures, evenly spread over a sorted list, so that every folder is met.
 
     Raises:

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from whymask.benchmarks import baselines
+from whymask.benchmarks.card_summary import card_summary
 from whymask.benchmarks.faithfulness import Case, Faithfulness, FaithfulnessConfig
 from whymask.benchmarks.masking import BLUR, BLUR_PASSES, FILL, background_from_fill, blur_width
 from whymask.runtime.card import Card
@@ -51,7 +52,7 @@ def report_from_measurements(
             "file": file.name,
             "sha256": sha256_of(file),
             "provider": explainer.provider,
-            "card": _card_summary(explainer.card),
+            "card": card_summary(explainer.card),
         },
         "method": _method(explainer.card, config, sets),
         "versions": {"python": platform.python_version()} | installed_versions(PACKAGES),
@@ -129,7 +130,9 @@ def read_report(path: Path) -> dict[str, Any]:
         report = json.loads(path.read_text(encoding="utf-8"))
         schema = report["schema"]
     except (json.JSONDecodeError, KeyError, TypeError):
-        raise ArtefactError(f"{path}: not a faithfulness report; make it with whymask evaluate") from None
+        raise ArtefactError(
+            f"{path}: not a faithfulness report; make it with: python -m whymask.benchmarks.imagenet evaluate"
+        ) from None
     if schema != SCHEMA_VERSION:
         raise ArtefactError(f"{path}: schema {schema}, expected {SCHEMA_VERSION}; evaluate again with this whymask")
     return dict(report)
@@ -181,28 +184,6 @@ def _cell(measured: Faithfulness, case: Case) -> dict[str, Any]:
         cell["difference_high"] = round(difference.interval.high, 5)
         cell["mcnemar_p"] = float(f"{difference.p_value:.3g}")
     return cell
-
-
-def _card_summary(card: Card) -> dict[str, Any]:
-    guarantee = card.guarantee
-    return {
-        "classifier": card.classifier.id.rpartition("/")[2] if ".py:" in card.classifier.id else card.classifier.id,
-        "classifier_sha256": card.classifier.sha256,
-        "explainer": card.explainer.kind,
-        "explainer_parameters": card.explainer.parameters,
-        "height": card.input.height,
-        "width": card.input.width,
-        "saliency_height": card.explainer.height,
-        "saliency_width": card.explainer.width,
-        "resize": card.input.resize,
-        "threshold": card.threshold,
-        "fill": list(card.fill),
-        "precision": card.precision,
-        "seed": card.seed,
-        "promised_retention": guarantee.lower_bound if guarantee else None,
-        "guarantee_met": guarantee.met if guarantee else None,
-        "calibration_images": guarantee.n if guarantee else None,
-    }
 
 
 def _method(card: Card, config: FaithfulnessConfig, sets: Sequence[Faithfulness]) -> dict[str, Any]:

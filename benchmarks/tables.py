@@ -149,18 +149,18 @@ def readme_block(reports: Sequence[dict[str, Any]], fill: str = FILL) -> str:
     )
 
 
-def replace_block(path: Path, content: str) -> None:
-    """Put `content` between the two markers of a Markdown file; everything outside stays as it is.
+def replace_block(path: Path, content: str, begin: str = BEGIN, end: str = END) -> None:
+    """Put `content` between two markers of a Markdown file; everything outside stays as it is.
 
     Raises:
         InputError: the file is absent, or does not hold both markers once, in order.
     """
     if not path.is_file():
-        raise InputError(f"{path}: no such file; expected one with the lines {BEGIN} and {END}")
+        raise InputError(f"{path}: no such file; expected one with the lines {begin} and {end}")
     text = path.read_text(encoding="utf-8")
-    if text.count(BEGIN) != 1 or text.count(END) != 1 or text.index(BEGIN) > text.index(END):
-        raise InputError(f"{path}: expected the lines {BEGIN} and {END}, each once and in this order; put them in")
-    before, after = text[: text.index(BEGIN) + len(BEGIN)], text[text.index(END) :]
+    if text.count(begin) != 1 or text.count(end) != 1 or text.index(begin) > text.index(end):
+        raise InputError(f"{path}: expected the lines {begin} and {end}, each once and in this order; put them in")
+    before, after = text[: text.index(begin) + len(begin)], text[text.index(end) :]
     write_atomically(path, f"{before}\n{content.strip()}\n{after}")
 
 

@@ -1,7 +1,8 @@
-"""`whymask evaluate` on a real ONNX file, and the classifier's own maps."""
+"""`whymask evaluate` on a real ONNX file, and what the studies take from its parts."""
 
 from __future__ import annotations
 
+import csv
 import json
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,10 +13,12 @@ from onnx_models import SIZE, write_fused
 from PIL import Image
 from typer.testing import CliRunner
 
-from whymask.benchmarks import evaluation
 from whymask.benchmarks.baselines import class_maps_from_classifier
-from whymask.benchmarks.evaluation import class_maps_from_run, pictures_in, spread
-from whymask.runtime.cli import build_app
+from whymask.benchmarks.evaluate_cli import evaluate as command
+from whymask.benchmarks.evaluation import class_maps_from_run, pictures_in, spread, write_report
+from whymask.benchmarks.suite.evaluate import picture_sets, targets
+from whymask.benchmarks.suite.record import read_record
+from whymask.runtime.cli import guarded
 from whymask.runtime.errors import ArtefactError, InputError
 from whymask.runtime.explainer import load
 
@@ -27,41 +30,102 @@ def graph(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
-    folder = tmp_path / "photos"
-    folder.mkdir()
+    return write_pictures(tmp_path / "photos", 6)
+
+
+def write_pictures(folder: Path, count: int) -> Path:
+    folder.mkdir(parents=True)
     rng = np.random.default_rng(0)
-    for i in range(6):
+    for i in range(count):
         Image.fromarray(rng.integers(0, 256, (SIZE, SIZE, 3), dtype=np.uint8)).save(folder / f"{i}.png")
     return folder
 
 
 def evaluate(*arguments: object):
-    return CliRunner().invoke(build_app(), ["evaluate", *map(str, arguments)])
+    import typer
+
+    app = typer.Typer(pretty_exceptions_enable=False, rich_markup_mode=None)
+    app.command()(guarded(command))
+    return CliRunner().invoke(app, [*map(str, arguments)])
 
 
-def test_json_prints_only_a_report_that_names_its_command(graph: Path, photos: Path):
-    result = evaluate(graph, "--data", photos, "--limit", 4, "--json")
+QUICK = ("--maps", "random", "--metrics", "sweep")
+
+
+def test_json_prints_only_a_record_that_names_its_command(graph: Path, photos: Path):
+    result = evaluate(graph, "--data", photos, "--limit", 4, *QUICK, "--json")
     assert result.exit_code == 0, result.output
-    report = json.loads(result.stdout)
-    assert [each["name"] for each in report["sets"]] == ["photos"]
-    assert report["sets"][0]["images"] == 4
-    assert report["graph"]["provider"] == "CPUExecutionProvider"
-    assert report["command"].endswith(f"--data {photos} --limit 4")
+    record = json.loads(result.stdout)
+    assert (record["kind"], record["schema"]) == ("evaluation", 1)
+    assert [(each["name"], each["images"]) for each in record["sets"]] == [("photos", 4)]
+    assert record["graph"]["provider"] == "CPUExecutionProvider"
+    assert f"--data {photos} --maps random --metrics sweep --limit 4" in record["command"]
+    assert list(record["method"]["maps"]) == ["explainer", "random", "centre"]
 
 
-@pytest.mark.parametrize(("ending", "start"), [("json", '{\n "schema": 1'), ("csv", "set,map,fill"), ("md", "# Faith")])
-def test_a_report_is_written_in_the_form_of_its_ending(graph: Path, photos: Path, ending: str, start: str):
-    path = photos.parent / f"report.{ending}"
-    result = evaluate(graph, "--data", photos, "-o", path)
+def test_without_a_run_the_maps_that_need_torch_are_left_out_and_that_is_said(graph: Path, photos: Path):
+    result = evaluate(graph, "--data", photos, "--limit", 2, "--metrics", "sweep", "--rise-masks", 5)
     assert result.exit_code == 0, result.output
-    assert path.read_text(encoding="utf-8").startswith(start)
-    assert "No CAM row: it needs the classifier itself (`--run RUN`) and torch." in result.stdout
+    assert "left out: grad_cam: needs the classifier in torch" in result.stdout
+    assert "photos, n = 2: explainer better than every other map in" in result.stdout
+    assert "rise" in result.stdout
+
+
+def test_a_folder_gets_all_four_forms_of_one_evaluation(graph: Path, photos: Path, tmp_path: Path):
+    out = tmp_path / "out"
+    result = evaluate(graph, "--data", photos, *QUICK, "-o", out)
+    assert result.exit_code == 0, result.output
+    assert sorted(path.name for path in out.iterdir()) == [f"evaluation.{e}" for e in ("csv", "html", "json", "md")]
+    record = read_record(out / "evaluation.json")
+    rows = list(csv.DictReader((out / "evaluation.csv").read_text(encoding="utf-8").splitlines()))
+    assert len(rows) == len(record["sets"][0]["figures"])
+    assert (out / "evaluation.md").read_text(encoding="utf-8").startswith("# Evaluation of fused.onnx")
+    assert (out / "evaluation.html").read_text(encoding="utf-8").startswith("<!doctype html>")
+
+
+@pytest.mark.parametrize("name", ["report.json", "report.CSV", "report.md", "report.html"])
+def test_an_ending_names_one_form(name: str, tmp_path: Path):
+    assert targets(tmp_path / name) == [tmp_path / name]
 
 
 def test_an_ending_that_cannot_be_written_is_refused_before_anything_is_measured(photos: Path):
     result = evaluate("absent.onnx", "--data", photos, "-o", "report.xlsx")
     assert result.exit_code == 1
-    assert "report.xlsx: ending '.xlsx', expected one of .json, .csv, .md" in result.stderr
+    assert "report.xlsx: ending '.xlsx', expected one of .json, .csv, .md, .html, or none for a folder" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        (("--maps", "grad_cm"), "did you mean grad_cam?"),
+        (("--maps", "grad_cam"), "needs the classifier in torch"),
+        (("--metrics", "sweeps"), "sweep"),
+        (("--truth", "dots:x"), "expected masks:DIR"),
+        (("--data", "absent"), "absent: no such folder"),
+    ],
+    ids=["unknown map", "map without a run", "unknown metric", "unknown truth", "no such folder"],
+)
+def test_what_cannot_be_done_is_one_message(graph: Path, photos: Path, option: tuple[str, str], message: str):
+    result = evaluate(graph, "--data", photos, *option)
+    assert result.exit_code == 1
+    assert message in result.stderr and "Traceback" not in result.stderr
+
+
+def test_boxes_bring_the_metrics_that_need_truth_for_the_pictures_that_have_some(graph: Path, photos: Path):
+    boxes = photos.parent / "boxes.csv"
+    boxes.write_text("file,left,top,right,bottom\n1.png,0,0,4,4\n3.png,0,0,8,4\n", encoding="utf-8")
+    result = evaluate(graph, "--data", photos, "--maps", "random", "--truth", f"boxes:{boxes}", "--json")
+    assert result.exit_code == 0, result.output
+    (each,) = json.loads(result.stdout)["sets"]
+    assert each["files"] == ["photos/1.png", "photos/3.png"]
+    assert each["cells"]["explainer"]["truth_area"] == [0.25, 0.5]
+
+
+def test_sets_of_one_name_are_told_apart_and_one_folder_stands_once(tmp_path: Path):
+    folders = [write_pictures(tmp_path / parent / "val", 1) for parent in ("a", "b")]
+    assert [each.name for each in picture_sets(folders)] == ["a/val", "b/val"]
+    with pytest.raises(InputError, match="a folder stands once"):
+        picture_sets([folders[0], folders[0]])
 
 
 @pytest.mark.parametrize("exists", [True, False])
@@ -79,6 +143,11 @@ def test_a_limit_takes_pictures_from_everywhere():
     assert spread(files, None) == spread(files, 10) == files
     with pytest.raises(InputError, match="limit: 0 pictures, expected at least 1"):
         spread(files, 0)
+
+
+def test_a_report_of_the_study_has_the_forms_that_its_page_knows(tmp_path: Path):
+    with pytest.raises(InputError, match=r"report.xlsx: ending '.xlsx', expected one of .json, .csv, .md"):
+        write_report(tmp_path / "report.xlsx", {})
 
 
 def tiny_classifier():
@@ -113,9 +182,11 @@ def test_a_run_of_another_classifier_gives_no_class_maps(graph: Path, monkeypatc
         class_maps_from_run(Path("run"), load(graph))
 
 
-def test_the_run_of_the_same_classifier_adds_the_cam_row(graph: Path, photos: Path, monkeypatch: pytest.MonkeyPatch):
-    flat = lambda images, targets: np.zeros((len(images), 2, 2), np.float32)  # noqa: E731
-    monkeypatch.setattr(evaluation, "class_maps_from_run", lambda run, explainer: flat)
-    result = evaluate(graph, "--data", photos, "--run", "run", "--json")
-    maps = {cell["map"] for cell in json.loads(result.stdout)["sets"][0]["cells"]}
-    assert "cam" in maps
+def test_the_run_of_the_same_classifier_adds_its_maps(graph: Path, photos: Path, monkeypatch: pytest.MonkeyPatch):
+    from whymask.benchmarks.suite import evaluate as suite
+
+    classifier = tiny_classifier()
+    monkeypatch.setattr(suite, "classifier_from_run", lambda run, explainer: classifier)
+    result = evaluate(graph, "--data", photos, "--run", "run", "--maps", "cam", "--metrics", "sweep", "--json")
+    assert result.exit_code == 0, result.output
+    assert "cam" in json.loads(result.stdout)["sets"][0]["cells"]

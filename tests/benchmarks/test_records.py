@@ -106,7 +106,7 @@ def test_the_csv_has_a_row_a_cell_and_the_differences_of_baselines(tmp_path: Pat
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("{", "not a faithfulness report; make it with whymask evaluate"),
+        ("{", "not a faithfulness report; make it with: python -m whymask.benchmarks.imagenet evaluate"),
         ("[]", "not a faithfulness report"),
         ('{"schema": 99}', "schema 99, expected 1; evaluate again"),
     ],

@@ -1,0 +1,245 @@
+"""One graph or engine, judged from its file to the files of its report."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from whymask.benchmarks import baselines
+from whymask.benchmarks.asked_graph import AskedGraph
+from whymask.benchmarks.evaluation import classifier_from_run, pictures_in, spread
+from whymask.benchmarks.records import json_from_report
+from whymask.benchmarks.rivals.rise import MASKS
+from whymask.benchmarks.suite.gallery import Example, examples
+from whymask.benchmarks.suite.record import record_from_measurements
+from whymask.benchmarks.suite.runner import PictureSet, Suite
+from whymask.benchmarks.suite.suite_report import page_from_evaluation
+from whymask.benchmarks.suite.suite_tables import csv_from_record, page_from_record, with_figures
+from whymask.benchmarks.suite.summary import Summary, summaries
+from whymask.benchmarks.truth_sets import truth_for
+from whymask.runtime.errors import InputError
+from whymask.runtime.explainer import Explainer, load
+from whymask.runtime.files import write_atomically
+
+if TYPE_CHECKING:
+    from whymask.benchmarks.rivals.rival import Rival
+    from whymask.train.classifier import FrozenClassifier
+
+ALWAYS = (baselines.RANDOM, baselines.CENTRE)
+"""Maps without which a figure means nothing."""
+
+
+@dataclass(frozen=True)
+class EvaluateSettings:
+    """How a file is judged.
+
+    Attributes:
+        run: run directory of the same classifier; without it the maps that need torch are left out.
+        maps: names of the maps beside the explainer's; None for all that can be had.
+        metrics: names of metrics; None for all.
+        rise_masks: of RISE, a picture's passes.
+        optimise_steps: of a map that is optimised for each picture; 0 leaves that map out. Needs `run`.
+        seed: of random maps, ties, metrics and the bootstrap.
+        provider: see `whymask.runtime.load`.
+        command: what a reader runs to make it again.
+    """
+
+    run: Path | None = None
+    maps: Sequence[str] | None = None
+    metrics: Sequence[str] | None = None
+    rise_masks: int = MASKS
+    optimise_steps: int = 0
+    seed: int = 0
+    provider: str | None = None
+    command: str = "whymask evaluate"
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What was found.
+
+    Attributes:
+        record: what the JSON holds.
+        summaries: of its sets.
+        examples: pictures for the page, a list a set.
+    """
+
+    record: dict[str, Any]
+    summaries: list[Summary]
+    examples: list[list[Example]] = field(default_factory=list, repr=False)
+
+
+def evaluate_graph(file: Path, sets: Sequence[PictureSet], settings: EvaluateSettings) -> Evaluation:
+    """Judge a file on sets of pictures.
+
+    Args:
+        file: an ONNX file of `whymask export`, or an engine of `whymask build`.
+        sets: pictures, from `picture_sets`.
+        settings: how.
+
+    Raises:
+        ArtefactError: no such graph, or the run is of another classifier.
+        BackendError: an engine without its GPU, or a provider that does not load.
+        InputError: an unknown map or metric, or a set without a picture that can be read.
+        MissingExtra: a package of a named map is not installed.
+    """
+    with load(file, settings.provider) as explainer:
+        suite, left_out = suite_from_settings(explainer, settings, any(each.truth for each in sets))
+        measured = [suite.measure(each) for each in sets]
+        shown = [examples(suite, each) for each in measured]
+        record = record_from_measurements(file, suite, measured, left_out, settings.command)
+    found = summaries(record)
+    return Evaluation(with_figures(record, found), found, shown)
+
+
+def suite_from_settings(
+    explainer: Explainer, settings: EvaluateSettings, has_truth: bool
+) -> tuple[Suite, dict[str, str]]:
+    """The suite for a loaded graph, and why each map that is left out is not in it, by name.
+
+    Args:
+        explainer: the loaded graph.
+        settings: which maps and metrics.
+        has_truth: whether a set knows its objects.
+    """
+    from whymask.benchmarks.rivals.registry import rivals
+    from whymask.benchmarks.suite.registry import metrics_named
+
+    metrics = metrics_named(settings.metrics, has_truth)
+    classifier = classifier_from_run(settings.run, explainer) if settings.run else None
+    extra = _optimised(explainer, classifier, settings)
+    names = None if settings.maps is None else [*_maps(settings.maps), *(rival.name for rival in extra)]
+    card, graph = explainer.card, AskedGraph(explainer)
+    judged, left_out = rivals(
+        graph.logits,
+        card,
+        classifier,
+        names,
+        saliency_size=(card.explainer.height, card.explainer.width),
+        seed=settings.seed,
+        rise_masks=settings.rise_masks,
+        extra=extra,
+    )
+    return Suite(explainer, graph, judged, metrics, settings.seed), left_out
+
+
+def _optimised(explainer: Explainer, classifier: FrozenClassifier | None, settings: EvaluateSettings) -> list[Rival]:
+    """The map of per-image optimisation where it is asked for, with the objective that the run was trained on."""
+    if not settings.optimise_steps:
+        return []
+    if classifier is None or settings.run is None:
+        raise InputError(
+            f"optimise_steps: {settings.optimise_steps} steps a picture were asked for, which need the classifier "
+            "itself; give its run directory with --run"
+        )
+    from whymask.benchmarks.rivals.optimised import optimised_rival
+    from whymask.train.run import load_run
+
+    size = (explainer.card.explainer.height, explainer.card.explainer.width)
+    objective = load_run(settings.run).config
+    steps, seed = settings.optimise_steps, settings.seed
+    return [optimised_rival(classifier, explainer.card, size, steps=steps, seed=seed, objective=objective)]
+
+
+def picture_sets(folders: Sequence[Path], truth: str | None = None, limit: int | None = None) -> list[PictureSet]:
+    """The pictures of folders as sets with names of their own.
+
+    Args:
+        folders: each a set; one without a picture of which the truth is known is judged without it.
+        truth: `masks:DIR` or `boxes:CSV`; a set then keeps the pictures that it is known of.
+        limit: pictures a set, evenly spread; None takes all.
+
+    Raises:
+        InputError: no such folder, a folder given twice, no picture in it, or no truth for any of them.
+    """
+    names = _names(folders)
+    found = [PictureSet(name, next(iter(pictures_in(f).values()))) for name, f in zip(names, folders, strict=True)]
+    if truth is not None:
+        found = _with_truth(found, truth)
+    return [limited(each, limit) for each in found]
+
+
+def limited(pictures: PictureSet, limit: int | None) -> PictureSet:
+    """At most `limit` pictures of a set, evenly spread over it, so that every folder is met.
+
+    Raises:
+        InputError: `limit` is below 1.
+    """
+    chosen, truth = spread(range(len(pictures.images)), limit), pictures.truth
+    images = [pictures.images[position] for position in chosen]
+    if truth is None:
+        return PictureSet(pictures.name, images)
+    return PictureSet(pictures.name, images, lambda place, rule: truth(chosen[place], rule), pictures.stated)
+
+
+WRITERS: dict[str, Callable[[Evaluation], str]] = {
+    ".json": lambda found: json_from_report(found.record) + "\n",
+    ".csv": lambda found: csv_from_record(found.summaries, found.record),
+    ".md": lambda found: page_from_record(found.summaries, found.record),
+    ".html": lambda found: page_from_evaluation(found.summaries, found.record, found.examples),
+}
+"""Forms of a report, by the ending of its file."""
+STEM = "evaluation"
+"""Of the files in a folder."""
+
+
+def targets(output: Path) -> list[Path]:
+    """The files that an output names: itself, or one of each form in a folder.
+
+    Raises:
+        InputError: an ending that is none of `WRITERS`.
+    """
+    if output.is_dir() or not output.suffix:
+        return [output / f"{STEM}{ending}" for ending in WRITERS]
+    if output.suffix.lower() not in WRITERS:
+        raise InputError(
+            f"{output}: ending {output.suffix!r}, expected one of {', '.join(WRITERS)}, or none for a folder of all"
+        )
+    return [output]
+
+
+def write_evaluation(found: Evaluation, output: Path) -> list[Path]:
+    """Write what `targets` names, and return it.
+
+    Raises:
+        ArtefactError: a file cannot be written.
+        InputError: an ending that is none of `WRITERS`.
+    """
+    files = targets(output)
+    for file in files:
+        write_atomically(file, WRITERS[file.suffix.lower()](found))
+    return files
+
+
+def _maps(asked: Sequence[str]) -> list[str]:
+    """Names of rivals: those asked for behind those that always run. The explainer is there in any case."""
+    return list(dict.fromkeys(name for name in (*ALWAYS, *asked) if name != baselines.EXPLAINER))
+
+
+def _names(folders: Sequence[Path]) -> list[str]:
+    """A folder's name, with its parent's where two share it."""
+    places = [folder.resolve() for folder in folders]
+    if len(set(places)) < len(places):
+        raise InputError(f"data: {', '.join(map(str, folders))}; a folder stands once")
+    names = [place.name for place in places]
+    return [
+        f"{place.parent.name}/{name}" if names.count(name) > 1 else name
+        for place, name in zip(places, names, strict=True)
+    ]
+
+
+def _with_truth(sets: Sequence[PictureSet], spec: str) -> list[PictureSet]:
+    found, refused = [], []
+    for each in sets:
+        try:
+            known = truth_for(spec, [image for image in each.images if isinstance(image, Path)], each.name)
+        except InputError as error:
+            refused.append(error)
+            found.append(each)
+            continue
+        found.append(PictureSet(each.name, known.images, known.truth, known.stated))
+    if len(refused) == len(sets):
+        raise refused[0]
+    return found

@@ -1,0 +1,225 @@
+"""An evaluation as text: CSV for programs, Markdown for pages, a table for the terminal."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from whymask.benchmarks.baselines import EXPLAINER
+from whymask.benchmarks.intervals import Interval
+from whymask.benchmarks.suite.record import Record
+from whymask.benchmarks.suite.sample import Cell, Column
+from whymask.benchmarks.suite.summary import (
+    APART,
+    BETTER,
+    LOWER,
+    WITHIN,
+    WORSE,
+    Summary,
+    figures_as_json,
+    sentence,
+)
+from whymask.benchmarks.tables import table
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+MAIN = (
+    "retention_auc",
+    "retention_20",
+    "kept_at_threshold",
+    "robust_retention",
+    "insertion",
+    "deletion",
+    "sufficiency",
+    "road",
+    "pointing",
+    "epg",
+)
+"""Columns of the short tables, of those that were measured."""
+FEW = 8
+"""Columns of the short tables where none of `MAIN` was measured."""
+
+MARKS = {APART: "", BETTER: "+", WITHIN: "~", WORSE: "✗"}
+LEGEND = (
+    "Marks of the explainer: none, better than every other map with intervals apart; +, better in the same pictures by "
+    "the paired interval, with overlapping intervals; ~, not told from at least one other map; ✗, worse than at least "
+    "one."
+)
+
+
+def main_columns(summary: Summary) -> tuple[Column, ...]:
+    """The columns of a set's short table."""
+    chosen = tuple(column for name in MAIN for column in summary.columns if column.name == name)
+    return chosen or summary.columns[:FEW]
+
+
+def mark(summary: Summary, column: Column) -> str:
+    """The mark of the explainer in a column; empty too where no verdict is given."""
+    return MARKS[summary.worst_verdict(column)] if column in summary.judged() else ""
+
+
+def csv_from_record(summaries: Sequence[Summary], record: Record) -> str:
+    """Long format, one row for each set, map and column."""
+    text, columns = io.StringIO(), record["method"]["columns"]
+    head = ("set", "map", "column", "mean", "low", "high", "n", "better", "difference_mean")
+    writer = csv.DictWriter(
+        text, (*head, "difference_low", "difference_high", "verdict"), restval="", lineterminator="\n"
+    )
+    writer.writeheader()
+    for summary in summaries:
+        for row in figures_as_json(summary):
+            writer.writerow({"set": summary.name, "better": columns[row["column"]]["better"], **row})
+    return text.getvalue()
+
+
+def page_from_record(summaries: Sequence[Summary], record: Record) -> str:
+    """The whole evaluation in Markdown."""
+    sets = zip(summaries, record["sets"], strict=True)
+    parts = [
+        f"# Evaluation of {record['graph']['file']}",
+        facts(record),
+        "\n".join(f"- {sentence(summary)}" for summary in summaries),
+        LEGEND,
+        *[_set_section(summary, each) for summary, each in sets],
+        _definitions(record),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def terminal_table(summary: Summary) -> Table:
+    """The short table of one set, as means."""
+    from rich.table import Table
+
+    columns = main_columns(summary)
+    shown = Table(title=f"{summary.name}, n = {summary.images}")
+    shown.add_column("map")
+    for column in columns:
+        # Words instead of underlines, so that a head breaks between them.
+        shown.add_column(f"{column.name.replace('_', ' ')}{arrow(column)}", justify="right", overflow="fold")
+    for name in (*summary.maps, *summary.references):
+        cells = [_mean_text(summary, Cell(name, column.name), column) for column in columns]
+        if any(cells):
+            shown.add_row(name, *cells, style="bold" if name == EXPLAINER else "")
+    return shown
+
+
+def facts(record: Record) -> str:
+    """What was judged, on what, in a few sentences."""
+    graph, machine = record["graph"], record["machine"]
+    card = graph["card"]
+    left_out = "".join(f" Left out: {name} ({why})." for name, why in record["method"]["left_out"].items())
+    return (
+        f"Graph {graph['file']} (sha256 {graph['sha256'][:12]}): {card['classifier']}, "
+        f"{card['height']} × {card['width']} px, {card['precision']}, {card['explainer']} explainer with "
+        f"{card['explainer_parameters']:,} parameters, threshold {card['threshold']:.4g}, run on {graph['provider']}; "
+        f"{machine['cpu']}, {machine['cores']} cores. Made with: {record['command']}.{left_out}"
+    )
+
+
+def speed_rows(record: Record) -> list[list[str]]:
+    """What each map and metric of a set took: kind, name, images a second, seconds, passes a picture."""
+    n = record["images"]
+    return [
+        [kind, name, f"{each['images_per_second']:.4g}", f"{each['seconds']:.1f}", f"{each['passes'] / n:.4g}"]
+        for kind, costs in (("map", record["speed"]["maps"]), ("metric", record["speed"]["metrics"]))
+        for name, each in costs.items()
+    ]
+
+
+SPEED_HEAD = ("kind", "name", "images/s", "seconds", "passes an image")
+
+
+def text_from_interval(interval: Interval) -> str:
+    """`0.432 [0.411, 0.453]`."""
+    return f"{interval.value:.3f} [{interval.low:.3f}, {interval.high:.3f}]"
+
+
+def arrow(column: Column) -> str:
+    """Which side is better."""
+    return "" if not column.better else " ↓" if column.better == LOWER else " ↑"
+
+
+def whole_rows(summary: Summary) -> list[list[str]]:
+    """A row a judged column: explainer, best other map, their difference, and the least favourable verdict."""
+    rows = []
+    for column in summary.judged():
+        own, best = summary.figures[Cell(EXPLAINER, column.name)], summary.best_rival(column)
+        difference = text_from_interval(best.difference) if best.difference else ""
+        row = [f"{column.name}{arrow(column)}", text_from_interval(own.mean), best.cell.map]
+        rows.append([*row, text_from_interval(best.mean), difference, summary.worst_verdict(column)])
+    return rows
+
+
+WHOLE_HEAD = ("column", EXPLAINER, "best other", "its mean", "explainer − best other", "least favourable verdict")
+
+
+def _set_section(summary: Summary, record: Record) -> str:
+    columns = main_columns(summary)
+    names = (*summary.maps, *summary.references)
+    rows = [[name, *[_cell_text(summary, Cell(name, c.name), c) for c in columns]] for name in names]
+    ratios = [f"- {ratio.name}: {text_from_interval(ratio.interval)}." for ratio in summary.ratios]
+    area = record["own"]["area"]
+    read = f"Mean area of the own mask {sum(area) / len(area):.1%}."
+    if record["unreadable"]:
+        read += f" {len(record['unreadable'])} files could not be read and are left out."
+    if record["truth"]:
+        read += f" Truth: {record['truth']}."
+    speed = record["speed"]
+    inside = f"{speed['graph_seconds']:.0f} s of them inside it"
+    took = f"{speed['graph_passes']:,} passes of the graph in {speed['seconds']:.0f} s, {inside}."
+    parts = [
+        f"## {summary.name}, n = {summary.images}",
+        read,
+        table(["map", *[f"{column.name}{arrow(column)}" for column in columns]], rows),
+        "\n".join(ratios),
+        table(WHOLE_HEAD, whole_rows(summary)),
+        took,
+        table(SPEED_HEAD, speed_rows(record), left=2),
+    ]
+    return "\n\n".join(part for part in parts if part)
+
+
+def _definitions(record: Record) -> str:
+    method = record["method"]
+    columns = [
+        f"- {name} ({each['metric']}{', ' + each['better'] + ' is better' if each['better'] else ''}): {each['stated']}"
+        for name, each in method["columns"].items()
+    ]
+    maps = [
+        f"- {name}: {each['stated']}; {each['passes']:.4g} passes an image" for name, each in method["maps"].items()
+    ]
+    rules = f"Pixels: {method['pixels']}. Intervals: {method['intervals']}. Seed {method['seed']}."
+    return "\n\n".join(["## What is measured", rules, "\n".join(columns), "## Maps", "\n".join(maps)])
+
+
+def _mean_text(summary: Summary, cell: Cell, column: Column) -> str:
+    figure = summary.figures.get(cell)
+    if figure is None:
+        return ""
+    marked = mark(summary, column) if cell.map == EXPLAINER else ""
+    return f"{figure.mean.value:.3f} {marked}".strip()
+
+
+def _cell_text(summary: Summary, cell: Cell, column: Column) -> str:
+    figure = summary.figures.get(cell)
+    if figure is None:
+        return ""
+    text = text_from_interval(figure.mean)
+    return f"**{text}** {mark(summary, column)}".strip() if cell.map == EXPLAINER else text
+
+
+def with_figures(record: dict[str, Any], summaries: Sequence[Summary]) -> dict[str, Any]:
+    """The record with each set's means, intervals, verdicts and ratios, for readers without this package."""
+    sets = [
+        {
+            **each,
+            "verdict": sentence(summary),
+            "figures": figures_as_json(summary),
+            "ratios": [{"name": ratio.name, **vars(ratio.interval)} for ratio in summary.ratios],
+        }
+        for each, summary in zip(record["sets"], summaries, strict=True)
+    ]
+    return {**record, "sets": sets}
