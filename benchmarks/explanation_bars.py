@@ -1,0 +1,150 @@
+"""The bars of the study of explanations, judged from its records alone.
+
+They were set before anything was measured; one that is not met is stated as such. Each is judged on every set of
+pictures where it can be.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from whymask.benchmarks.baselines import CAM, EXPLAINER
+from whymask.benchmarks.intervals import CONFIDENCE, Interval
+from whymask.benchmarks.overlap import RESAMPLES
+from whymask.benchmarks.suite.record import Record, cells_from_record, columns_from_record
+from whymask.benchmarks.suite.sample import Cell, Cells
+from whymask.benchmarks.suite.summary import APART, ROBUST, SAME_AREAS, Summary, summarise
+
+NAMED = (CAM, "grad_cam", "rise", "recipro_cam")
+"""The maps that the bars name: what people use, and the rival that deploys."""
+OPTIMISED = "optimised"
+AUC = "retention_auc"
+LEAST_AUC_RATIO = 1.5
+LEAST_OF_OPTIMISED = 0.9
+MOST_OF_ITS_TIME = 0.01
+LEAST_ROBUST = 0.85
+APART_COLUMNS = ("deletion", "insertion", "road", "average_drop")
+LOCATED_COLUMNS = ("pointing", "epg")
+LEAST_PRECISION = 0.7
+PLANTED = "planted_objects"
+
+
+@dataclass(frozen=True)
+class Bar:
+    """One bar on one set.
+
+    Attributes:
+        asked: what was to be reached.
+        where: the set of pictures.
+        measured: what was.
+        met: whether it was reached.
+    """
+
+    asked: str
+    where: str
+    measured: str
+    met: bool
+
+
+def bars_from_records(
+    suite: Record | None, located: Record | None, leaks: Sequence[dict[str, Any]] = ()
+) -> Iterator[Bar]:
+    """Every bar that the records can tell of.
+
+    Args:
+        suite: of all metrics on pictures without truth.
+        located: of the metric `truth` on sets with truth.
+        leaks: checks of the leak record.
+    """
+    for each in (suite or {"sets": []})["sets"]:
+        yield from _kept(each, suite or {})
+    for each in (located or {"sets": []})["sets"]:
+        yield from _located(each, located or {})
+    for check in leaks:
+        if check["passed"] is None:
+            continue
+        missed = [bar["stated"] for bar in check["bars"] if not bar["met"]]
+        said = f"{len(check['bars']) - len(missed)} of {len(check['bars'])} bars" + (
+            f"; not: {'; '.join(missed)}" if missed else ""
+        )
+        yield Bar(f"leak check {check['name']} passed", f"n = {check['n']}", said, bool(check["passed"]))
+
+
+def ratio_interval(cells: Cells, above: Cell, below: Sequence[Cell], seed: int = 0) -> Interval:
+    """Mean of a cell over the best mean of others, over the same pictures: paired bootstrap.
+
+    The best of each resample, since which of them is the best is itself a matter of chance.
+    """
+    values = np.stack([cells[cell] for cell in (above, *below)], axis=1)
+    rows = np.random.default_rng(seed).integers(len(values), size=(RESAMPLES, len(values)))
+    means = values[rows].mean(axis=1)
+    ratios = means[:, 0] / np.maximum(means[:, 1:].max(axis=1), 1e-9)
+    tail = (1.0 - CONFIDENCE) / 2.0
+    low, high = np.quantile(ratios, [tail, 1.0 - tail])
+    whole = values.mean(axis=0)
+    return Interval(float(whole[0] / max(whole[1:].max(), 1e-9)), float(low), float(high))
+
+
+def _kept(record: Record, method: Record) -> Iterator[Bar]:
+    cells, name = cells_from_record(record), record["name"]
+    summary = summarise(record, columns_from_record(method), tuple(method["method"]["maps"]), method["method"]["seed"])
+    yield from _auc(cells, record, name)
+    robust = ratio_interval(cells, Cell(EXPLAINER, ROBUST), [Cell(EXPLAINER, SAME_AREAS)])
+    asked = f"robust retention over 5 backgrounds at least {LEAST_ROBUST} × that on the fill, at 20 and 50 %"
+    yield Bar(asked, name, _text(robust), robust.value >= LEAST_ROBUST)
+    for column in APART_COLUMNS:
+        yield _apart(summary, column)
+
+
+def _auc(cells: Cells, record: Record, name: str) -> Iterator[Bar]:
+    own = Cell(EXPLAINER, AUC)
+    named = [Cell(each, AUC) for each in NAMED if Cell(each, AUC) in cells]
+    best = max(named, key=lambda cell: cells[cell].mean())
+    ratio = ratio_interval(cells, own, named)
+    asked = f"AUC of retention over 2–60 % at least {LEAST_AUC_RATIO} × the best of {', '.join(c.map for c in named)}"
+    yield Bar(asked, name, f"{_text(ratio)}, best is {best.map}", ratio.value >= LEAST_AUC_RATIO)
+    optimised = Cell(OPTIMISED, AUC)
+    if optimised not in cells:
+        return
+    ratio = ratio_interval(cells, own, [optimised])
+    asked = f"the same AUC at least {LEAST_OF_OPTIMISED} × that of per-image optimisation"
+    yield Bar(asked, name, _text(ratio), ratio.value >= LEAST_OF_OPTIMISED)
+    # The explainer's map comes with the graph's own pass, which the runner times like any other map.
+    costs = record["speed"]["maps"]
+    share = costs[EXPLAINER]["seconds"] / max(costs[OPTIMISED]["seconds"], 1e-9)
+    asked = f"at most {MOST_OF_ITS_TIME:.0%} of its time"
+    yield Bar(asked, name, f"{share:.2%}", share <= MOST_OF_ITS_TIME)
+
+
+def _apart(summary: Summary, column: str) -> Bar:
+    figures = {each.cell.map: each for each in summary.rivals(column) if each.cell.map in NAMED}
+    missed = [f"{name} ({figure.verdict})" for name, figure in figures.items() if figure.verdict != APART]
+    own = summary.figures[Cell(EXPLAINER, column)].mean
+    said = f"{_text(own)}; " + (f"not apart from {', '.join(missed)}" if missed else "apart from all")
+    asked = f"{column} better than each of {', '.join(figures)}, intervals apart"
+    return Bar(asked, summary.name, said, not missed)
+
+
+def _located(record: Record, method: Record) -> Iterator[Bar]:
+    cells, name = cells_from_record(record), record["name"]
+    if name == PLANTED:
+        precision = float(np.nanmean(cells[Cell(EXPLAINER, "precision_10")]))
+        asked = f"at least {LEAST_PRECISION:.0%} of a 10 %-area mask on the planted object"
+        iou = float(np.nanmean(cells[Cell(EXPLAINER, "iou_10")]))
+        yield Bar(asked, name, f"{precision:.1%} (IoU {iou:.2f})", precision >= LEAST_PRECISION)
+        return
+    for column in LOCATED_COLUMNS:
+        means = {cell.map: float(np.nanmean(cells[cell])) for cell in cells if cell.column == column}
+        others = {each: means[each] for each in NAMED if each in means}
+        best = max(others, key=lambda each: others[each])
+        said = f"{means[EXPLAINER]:.3f}, best other {best} {others[best]:.3f}"
+        asked = f"{column} inside the boxes above {', '.join(others)}"
+        yield Bar(asked, name, said, means[EXPLAINER] > others[best])
+
+
+def _text(interval: Interval) -> str:
+    return f"{interval.value:.2f} ({interval.low:.2f}–{interval.high:.2f})"

@@ -1,0 +1,84 @@
+"""The study of explanations as Markdown: bars first, then what they were judged from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from whymask.benchmarks.explanation_bars import Bar, bars_from_records
+from whymask.benchmarks.leaks.page import sentence as leak_sentence
+from whymask.benchmarks.refinement_page import finding
+from whymask.benchmarks.suite.sample import Cell
+from whymask.benchmarks.suite.suite_tables import WHOLE_HEAD, facts, text_from_interval, whole_rows
+from whymask.benchmarks.suite.summary import Summary, sentence, summaries
+from whymask.benchmarks.tables import table
+
+Records = Mapping[str, Mapping[str, Any]]
+"""By classifier, its records by kind: `suite`, `located`, `leaks`, `refine`."""
+
+BAR_HEAD = ("bar, set before measuring", "pictures", "measured", "met")
+SHOWN = ("retention_auc", "insertion", "deletion", "road", "average_drop", "robust_retention", "pointing", "epg")
+"""Columns of which the page shows every map."""
+
+
+def explanations_page(records: Records) -> str:
+    """The whole page."""
+    head = (
+        "# Explanations judged\n\nEvery figure from the JSON files beside this page, on the exported ONNX files, on "
+        "pictures that no explainer was trained on. In brackets: 95 % intervals. Verdicts: apart (better, intervals do "
+        "not overlap), better (paired difference above zero), within (cannot be told), worse."
+    )
+    return "\n\n".join([head, *[_section(name, found) for name, found in records.items()]]) + "\n"
+
+
+def readme_bars(records: Records) -> str:
+    """For the front page: how many bars each classifier meets, and each that it does not."""
+    rows = []
+    for name, found in records.items():
+        bars = bars_of(found)
+        missed = "; ".join(f"{bar.asked} ({bar.where}: {bar.measured})" for bar in bars if not bar.met)
+        rows.append([name, f"{sum(bar.met for bar in bars)} of {len(bars)}", missed or "none"])
+    lines = [f"- {name}: {text}" for name, found in records.items() for text in _headlines(found)]
+    return "\n\n".join([table(["classifier", "bars met", "not met"], rows, left=3), "\n".join(lines)])
+
+
+def bars_of(found: Mapping[str, Any]) -> list[Bar]:
+    """All bars of a classifier."""
+    leaks = found["leaks"]["checks"] if "leaks" in found else ()
+    return list(bars_from_records(found.get("suite"), found.get("located"), leaks))
+
+
+def _headlines(found: Mapping[str, Any]) -> list[str]:
+    lines = [sentence(each) for kind in ("suite", "located") if kind in found for each in summaries(found[kind])]
+    return [*lines, *([finding(found["refine"])] if "refine" in found else [])]
+
+
+def _section(name: str, found: Mapping[str, Any]) -> str:
+    bars = [[bar.asked, bar.where, bar.measured, "yes" if bar.met else "**no**"] for bar in bars_of(found)]
+    parts = [f"## {name}", table(BAR_HEAD, bars, left=4)]
+    for kind in ("suite", "located"):
+        if kind in found:
+            parts.append(facts(found[kind]))
+            parts += [_set_section(summary) for summary in summaries(found[kind])]
+    if "leaks" in found:
+        parts.append("\n".join(f"- {leak_sentence(check)}" for check in found["leaks"]["checks"]))
+    if "refine" in found:
+        parts.append(finding(found["refine"]))
+    return "\n\n".join(parts)
+
+
+def _set_section(summary: Summary) -> str:
+    columns = [column for column in summary.columns if column.name in SHOWN]
+    rows = [
+        [name, *[text_from_interval(summary.figures[Cell(name, column.name)].mean) for column in columns]]
+        for name in summary.maps
+        if all(Cell(name, column.name) in summary.figures for column in columns)
+    ]
+    ratios = "\n".join(f"- {ratio.name}: {text_from_interval(ratio.interval)}." for ratio in summary.ratios)
+    parts = [
+        f"### {summary.name}, n = {summary.images}",
+        table(["map", *[f"{column.name} ({column.better})" for column in columns]], rows),
+        ratios,
+        table(WHOLE_HEAD, whole_rows(summary)),
+    ]
+    return "\n\n".join(part for part in parts if part)
