@@ -21,6 +21,7 @@ from typing import Annotated, Any
 
 import numpy as np
 import typer
+from numpy.typing import NDArray
 
 from whymask.benchmarks.asked_graph import AskedGraph
 from whymask.benchmarks.evaluation import pictures_in, spread
@@ -93,7 +94,7 @@ def kept_over_thresholds(explainer: Explainer, images: Sequence[Image], threshol
     return np.concatenate(parts, axis=1)
 
 
-def _kept(graph: AskedGraph, explainer: Explainer, images: Any, thresholds: Sequence[float]) -> Kept:
+def _kept(graph: AskedGraph, explainer: Explainer, images: NDArray[np.uint8], thresholds: Sequence[float]) -> Kept:
     """bool (T, B) of uint8 pictures (B, H, W, 3). A mask that is the one before is not asked again."""
     outputs = graph.run(images, (LOGITS, SALIENCY))
     top1, fill = outputs[LOGITS].argmax(axis=1), background_from_fill(explainer.card.fill)

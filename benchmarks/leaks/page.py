@@ -7,7 +7,7 @@ from typing import Any
 
 from whymask.benchmarks.tables import table
 
-VERDICTS = {True: "passed", False: "**not passed**", None: "not done"}
+VERDICTS = {True: "passed", False: "**not passed**", None: "undecided"}
 MOST_FIGURES = 80
 """Rows of one table: more is for the JSON."""
 
@@ -29,11 +29,13 @@ def page_from_record(record: Mapping[str, Any]) -> str:
 
 
 def summary(checks: Sequence[Mapping[str, Any]]) -> str:
-    """One row a bar; a check that was not done has one row with the reason."""
+    """One row a bar; a check that decides nothing has one row with the reason."""
     rows = []
     for check in checks:
         if check["passed"] is None:
+            # Bars of too few pictures would be quoted: the figures below are all that may be.
             rows.append([check["check"], check["reason"], VERDICTS[None]])
+            continue
         rows += [[check["check"], each["stated"], "met" if each["met"] else "**not met**"] for each in check["bars"]]
     return table(("check", "bar", ""), rows, left=3)
 
@@ -41,7 +43,7 @@ def summary(checks: Sequence[Mapping[str, Any]]) -> str:
 def sentence(check: Mapping[str, Any]) -> str:
     """A check in one line for the terminal."""
     if check["passed"] is None:
-        return f"{check['check']}: not done, {check['reason']}"
+        return f"{check['check']}: undecided, {check['reason']}"
     missed = [each["stated"] for each in check["bars"] if not each["met"]]
     words = f"passed, {len(check['bars'])} bars met" if check["passed"] else f"not passed: {'; '.join(missed)}"
     return f"{check['check']}: {words} ({check['n']} pictures)"

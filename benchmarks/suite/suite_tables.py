@@ -28,19 +28,21 @@ if TYPE_CHECKING:
 
 MAIN = (
     "retention_auc",
-    "retention_20",
     "kept_at_threshold",
     "robust_retention",
     "insertion",
     "deletion",
-    "sufficiency",
     "road",
-    "pointing",
     "epg",
+    "retention_20",
+    "sufficiency",
+    "pointing",
 )
 """Columns of the short tables, of those that were measured."""
 FEW = 8
 """Columns of the short tables where none of `MAIN` was measured."""
+NARROW = 7
+"""Columns that a terminal has room for."""
 
 MARKS = {APART: "", BETTER: "+", WITHIN: "~", WORSE: "✗"}
 LEGEND = (
@@ -91,11 +93,12 @@ def page_from_record(summaries: Sequence[Summary], record: Record) -> str:
 
 def terminal_table(summary: Summary) -> Table:
     """The short table of one set, as means."""
+    from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
-    columns = main_columns(summary)
-    shown = Table(title=f"{summary.name}, n = {summary.images}")
-    shown.add_column("map")
+    columns = main_columns(summary)[:NARROW]
+    shown = Table(title=f"{summary.name}, n = {summary.images}", box=SIMPLE_HEAD)
+    shown.add_column("map", no_wrap=True)
     for column in columns:
         # Words instead of underlines, so that a head breaks between them.
         shown.add_column(f"{column.name.replace('_', ' ')}{arrow(column)}", justify="right", overflow="fold")

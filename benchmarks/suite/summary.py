@@ -30,6 +30,9 @@ HIGHER, LOWER = "higher", "lower"
 ROUND = 500
 """Resamples drawn at a time: a few thousand pictures then take some tens of megabytes."""
 
+NAMED = 3
+"""Maps that a headline names in one column; more are counted."""
+
 RATIO_OF = "retention_auc"
 """The column whose ratio to the best other map is stated."""
 ROBUST, SAME_AREAS = "robust_retention", "fill_retention_same_areas"
@@ -179,9 +182,11 @@ def _ends(prefix: str, interval: Interval) -> dict[str, float]:
 
 
 def _missed(summary: Summary, column: Column) -> str:
+    """A column with its least favourable verdict, and the maps that bring it about where they are few."""
     worst = summary.worst_verdict(column)
     names = [figure.cell.map for figure in summary.rivals(column.name) if figure.verdict == worst]
-    return f"{column.name} ({worst}: {', '.join(names)})"
+    told = ", ".join(names) if len(names) <= NAMED else f"{len(names)} maps"
+    return f"{column.name} ({worst}: {told})"
 
 
 def verdict(better: str, explainer: Interval, other: Interval, difference: Interval) -> str:
@@ -293,10 +298,12 @@ def _ratios(cells: Cells, maps: Sequence[str], means: Mapping[Cell, NDArray[np.f
     own, others = Cell(EXPLAINER, RATIO_OF), [Cell(name, RATIO_OF) for name in maps if name != EXPLAINER]
     others = [cell for cell in others if cell in cells]
     if own in cells and others:
-        best = max(_known(cells[cell]).mean() for cell in others)
+        best = max(float(_known(cells[cell]).mean()) for cell in others)
         # The best of each resample, since which map is the best is itself a matter of chance.
         resampled = np.max([means[cell] for cell in others], axis=0)
-        found = _ratio(f"{RATIO_OF}, explainer / best other", _known(cells[own]).mean(), best, means[own], resampled)
+        found = _ratio(
+            f"{RATIO_OF}, explainer / best other", float(_known(cells[own]).mean()), best, means[own], resampled
+        )
         yield from found
     for name in maps:
         above, below = Cell(name, ROBUST), Cell(name, SAME_AREAS)

@@ -297,6 +297,10 @@ def test_mask_shape_says_what_it_lacks():
     record = mask_shape({"own area": {"explainer": masks}}, np.arange(40) % 2)
     assert record["passed"] is None
     assert "needs the classifier itself" in record["reason"]
+    record = mask_shape({"own area": {"explainer": masks, "cam": masks[::-1]}}, np.arange(40) % 2)
+    assert record["passed"] is None
+    assert "40 pictures of classes that are seen often enough, 200 are needed" in record["reason"]
+    assert "own area: cam" in record["figures"]
 
 
 def test_an_area_that_tells_the_class_is_read_by_itself():
@@ -346,7 +350,7 @@ def test_the_program_writes_record_and_page_and_names_what_it_left_out(tmp_path:
         "mask_shape",
     ]
     assert record["unreadable"][0].startswith("photos/broken.png")
-    assert "randomised: not done, it needs the modules (--run RUN)" in result.stdout
+    assert "randomised: undecided, it needs the modules (--run RUN)" in result.stdout
     page = out.with_suffix(".md").read_text(encoding="utf-8")
     assert page == page_from_record(record)
     assert str(tmp_path) not in page.replace(record["command"], "")
