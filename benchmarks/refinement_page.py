@@ -31,12 +31,16 @@ def finding(record: dict[str, Any]) -> str:
     gain = _difference(best, single)
     told = "" if gain.low > 0 or gain.high < 0 else ", which does not tell it from nothing"
     least = _values(best, "least_area").mean() - _values(single, "least_area").mean()
-    return (
-        f"One pass leaves {_points(gain.value)} of mean retention on the table (95 % interval {100 * gain.low:.1f} to "
-        f"{100 * gain.high:.1f}{told}): what {best['steps']} steps of refinement at "
-        f"{_values(best, 'seconds').mean():.2g} s a picture add to a pass of "
-        f"{_values(single, 'seconds').mean():.2g} s. The least sufficient area moves by {100 * least:+.1f} points."
-    )
+    interval = f"95 % interval {100 * gain.low:.1f} to {100 * gain.high:.1f}{told}"
+    spent = f"{best['steps']} steps of refinement at {_values(best, 'seconds').mean():.2g} s a picture"
+    pass_time = f"a pass of {_values(single, 'seconds').mean():.2g} s"
+    if gain.value > 0:
+        left = f"One pass leaves {_points(gain.value)} of mean retention on the table ({interval}): what {spent} add to"
+    else:
+        left = (
+            f"One pass leaves nothing on the table that was found: {_points(gain.value)} ({interval}) by {spent} after"
+        )
+    return f"{left} {pass_time}. The least sufficient area moves by {100 * least:+.1f} points."
 
 
 def tables_from_record(record: dict[str, Any]) -> str:

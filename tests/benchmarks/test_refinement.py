@@ -123,6 +123,10 @@ def test_the_finding_says_what_one_pass_leaves_on_the_table(run: Run, photos: Pa
     assert page.count("<polyline") == 2
     record["cases"] = [case(SINGLE_PASS, 0, [0.2, 0.4], 0.01), case(SINGLE_PASS, 30, [0.4, 0.2], 1.5)]
     assert "which does not tell it from nothing" in finding(record)
+    record["cases"] = [case(SINGLE_PASS, 0, [0.2, 0.4], 0.01), case(SINGLE_PASS, 30, [0.1, 0.3], 1.5)]
+    assert finding(record).startswith(
+        "One pass leaves nothing on the table that was found: -10.0 points (95 % interval -10.0 to -10.0) by 30 steps"
+    )
 
 
 def test_the_command_writes_record_and_page(run: Run, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
