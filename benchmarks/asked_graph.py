@@ -12,9 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from whymask.runtime.backends import Arrays
-from whymask.runtime.card import IMAGE, LOGITS, TARGET
+from whymask.runtime.card import IMAGE, LOGITS
 from whymask.runtime.errors import InputError
-from whymask.runtime.explainer import PREDICTED, Explainer
+from whymask.runtime.explainer import Explainer
+from whymask.runtime.feeds import PREDICTED, feeds_for
 
 
 class AskedGraph:
@@ -69,9 +70,8 @@ class AskedGraph:
     def _pass(self, images: NDArray[np.uint8], target: NDArray[np.int64], outputs: Sequence[str]) -> Arrays:
         count = len(images)
         missing = self._batch_size - count if self._fixed else 0
-        feeds: Arrays = {IMAGE: np.concatenate([images, np.repeat(images[-1:], missing, axis=0)])}
-        if self.takes_target:
-            feeds[TARGET] = np.concatenate([target, np.repeat(target[-1:], missing)])
+        rows, asked = (np.concatenate([each, np.repeat(each[-1:], missing, axis=0)]) for each in (images, target))
+        feeds: Arrays = feeds_for(self._backend.inputs, rows, asked)
         start = time.perf_counter()
         results = self._backend.run(feeds, outputs)
         self.seconds += time.perf_counter() - start
