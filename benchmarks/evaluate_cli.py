@@ -42,6 +42,9 @@ Truth = Annotated[
 ]
 Limit = Annotated[int | None, typer.Option(min=1, help="Pictures a folder, evenly spread. [default: all]")]
 RiseMasks = Annotated[int, typer.Option(min=1, help="Masks of RISE: its passes a picture.")]
+OptimiseSteps = Annotated[
+    int, typer.Option(min=0, help="Steps of a map that is optimised for each picture; 0 leaves it out. Needs --run.")
+]
 Seed = Annotated[int, typer.Option(help="Of random maps, ties, metrics and the bootstrap.")]
 Provider = Annotated[
     str | None, typer.Option(help="cpu, cuda or tensorrt. [default: the best that really loads, and it is said]")
@@ -62,6 +65,7 @@ def evaluate(
     truth: Truth = None,
     limit: Limit = None,
     rise_masks: RiseMasks = 1000,
+    optimise_steps: OptimiseSteps = 0,
     seed: Seed = 0,
     provider: Provider = None,
     output: Output = None,
@@ -84,10 +88,9 @@ def evaluate(
     if output is not None:
         targets(output)
     options = {"--data": data, "--run": run, "--maps": maps, "--metrics": metrics, "--truth": truth, "--limit": limit}
-    options |= {"--rise-masks": rise_masks, "--seed": seed, "--provider": provider}
-    settings = EvaluateSettings(
-        run, maps, metrics, rise_masks, seed=seed, provider=provider, command=_command(file, options)
-    )
+    options |= {"--rise-masks": rise_masks, "--optimise-steps": optimise_steps, "--seed": seed, "--provider": provider}
+    command = _command(file, options)
+    settings = EvaluateSettings(run, maps, metrics, rise_masks, optimise_steps, seed, provider, command)
     found = evaluate_graph(file, picture_sets(data, truth, limit), settings)
     written = write_evaluation(found, output) if output is not None else []
     if as_json:

@@ -54,6 +54,8 @@ RISE_MASKS = 500
 OPTIMISED_STEPS = 100
 PICTURES = 100
 """A set: perturbing maps cost up to a thousand passes a picture."""
+LEAK_PICTURES = 600
+"""The leak checks pass a picture a few times only, and the one of the mask's shape cannot tell anything from 200."""
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False)
 
@@ -118,7 +120,7 @@ def located(classifier: str, limit: int = typer.Option(PICTURES, help="Pictures 
 
 
 @app.command()
-def leaks(classifier: str, limit: int = typer.Option(2 * PICTURES, help="Pictures.")) -> None:
+def leaks(classifier: str, limit: int = typer.Option(LEAK_PICTURES, help="Pictures.")) -> None:
     """Check that the masks explain the classifier and do not smuggle the answer.
 
     Example: python -m whymask.benchmarks.explanations leaks mobilenet_v2_tf
@@ -189,7 +191,7 @@ def everything() -> None:
     for classifier in imagenet.SETTINGS:
         suite(classifier, limit=PICTURES)
         located(classifier, limit=PICTURES)
-        leaks(classifier, limit=2 * PICTURES)
+        leaks(classifier, limit=LEAK_PICTURES)
         refine(classifier, count=48)
     table()
 

@@ -79,14 +79,7 @@ def test_latency_imports_where_only_numpy_is():
 
 @pytest.mark.parametrize(
     "module",
-    [
-        DECLARES_COMMANDS,
-        "whymask.train.cli",
-        "whymask.export.cli",
-        "whymask.export.build_cli",
-        "whymask.export.verify_cli",
-        "whymask.benchmarks.cli",
-    ],
+    sorted({each.module for each in importlib.metadata.entry_points(group="whymask.commands")} | {DECLARES_COMMANDS}),
 )
 def test_commands_load_with_the_command_line_extra_alone(module: str):
     done = import_bare(module, allowed=COMMAND_LINE)

@@ -52,6 +52,13 @@ def evaluate(*arguments: object):
 QUICK = ("--maps", "random", "--metrics", "sweep")
 
 
+def test_per_image_optimisation_without_the_run_says_what_it_needs(graph: Path, photos: Path):
+    result = evaluate(graph, "--data", photos, *QUICK, "--optimise-steps", 3)
+    assert result.exit_code == 1
+    assert "3 steps a picture were asked for" in result.output
+    assert "--run" in result.output
+
+
 def test_json_prints_only_a_record_that_names_its_command(graph: Path, photos: Path):
     result = evaluate(graph, "--data", photos, "--limit", 4, *QUICK, "--json")
     assert result.exit_code == 0, result.output
