@@ -56,6 +56,8 @@ COMMON: dict[str, Any] = {
     "holdout": 0.15,
     "max_holdout": 400,
     "cache_gigabytes": 4.0,
+    "others": 0.0,  # judged on predicted classes alone; `explanations` trains for any class
+    "presence": 0.0,
     "alpha": 0.08,  # a margin for pictures unlike the calibration's: imagenette's are enlarged from 128 px
 }
 """Settings of all three; what is not here is `TrainConfig`'s default."""

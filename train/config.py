@@ -100,12 +100,12 @@ class TrainConfig:
     robustness: float = _option(0.5, "Share of draws that fill dropped pixels with a random background.")
 
     others: float = _option(
-        0.0,
+        0.2,
         "Share of pictures that are asked about another class than the predicted one: of a second picture pasted into "
-        "them, or the runner-up; some in contrast to the first.",
+        "them, or the runner-up; some in contrast to the first. 0 where only predicted classes will be asked about.",
     )
     presence: float = _option(
-        0.0, "Weight of telling classes that are there from absent ones, whose masks are then empty; 0: not learned."
+        1.0, "Weight of telling classes that are there from absent ones, whose masks are then empty; 0: not learned."
     )
 
     holdout: float = _option(0.1, "Share of images kept out of training, to validate and calibrate.")

@@ -203,7 +203,7 @@ class Loop:
         try:
             with _bar(quiet, config.steps - progress.step, "training", "steps") as bar:
                 while progress.step < config.steps:
-                    figures = self._step()
+                    figures = self.step()
                     bar.advance(note=f"loss {figures['loss']:.2f}  {figures['images_per_s']:.0f} images/s")
                     if self._log(figures):
                         return "patience"
@@ -214,15 +214,24 @@ class Loop:
             raise
         return "finished"
 
-    def _step(self) -> dict[str, float]:
+    def generator(self) -> torch.Generator:
+        """What this step draws from; it depends on seed, step and process alone."""
+        seed = (self.config.seed * 1_000_003 + self.progress.step) * 4096 + self.fabric.global_rank
+        return torch.Generator().manual_seed(seed)
+
+    def pixels(self, generator: torch.Generator) -> torch.Tensor:
+        """This step's crops on the device, float (B, 3, H, W) in 0–255; B is this process's share of the batch."""
+        config, rule, train = self.config, self.classifier.rule, self.images.train
+        indices = batch_indices(self.progress.step, config.batch_size, len(train), config.seed)
+        own = indices[self.fabric.global_rank :: self.fabric.world_size]
+        return random_crops(train[own].to(self.fabric.device), rule.height, rule.width, generator)
+
+    def step(self) -> dict[str, float]:
         """One optimiser step; its figures, averaged over processes where they steer."""
         config, step = self.config, self.progress.step
         began = time.monotonic()
-        rank, world = self.fabric.global_rank, self.fabric.world_size
-        generator = torch.Generator().manual_seed((config.seed * 1_000_003 + step) * 4096 + rank)
-        indices = batch_indices(step, config.batch_size, len(self.images.train), config.seed)[rank::world]
-        rule = self.classifier.rule
-        pixels = random_crops(self.images.train[indices].to(self.fabric.device), rule.height, rule.width, generator)
+        generator = self.generator()
+        pixels = self.pixels(generator)
         for group in self.optimizer.param_groups:
             group["lr"] = config.learning_rate * learning_rate_share(step, config.steps)
         self.explainer.train()

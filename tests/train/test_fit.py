@@ -80,14 +80,14 @@ class Interrupted(Exception):
 
 
 def interrupt_at(monkeypatch: pytest.MonkeyPatch, step: int, error: type[BaseException]) -> None:
-    original = fit.Loop._step
+    original = fit.Loop.step
 
     def stop(self: fit.Loop) -> dict[str, float]:
         if self.progress.step == step:
             raise error
         return original(self)
 
-    monkeypatch.setattr(fit.Loop, "_step", stop)
+    monkeypatch.setattr(fit.Loop, "step", stop)
 
 
 @pytest.mark.usefixtures("one_thread")

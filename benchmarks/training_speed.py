@@ -1,0 +1,240 @@
+"""How fast does training go, beside the least that it could cost: the frozen classifier's own passes?
+
+    python -m whymask.benchmarks.training_speed                          # three classifiers, minutes on an idle machine
+    python -m whymask.benchmarks.training_speed --base mobilenet_v2_tf --pairs 40
+
+→ `-o` as JSON with raw samples, and a page beside it (`.md`). A whole step (pictures from the cache, cutting
+crops, queries, explainer, objective, optimiser) and its floor are timed in turn on the same batch. The floor is what no
+training of any explainer on this objective can leave out: the classifier's pass over the pictures, its pass over the
+explanations with the gradient back to their pixels, and, once levels are learned, its pass over the hard masks.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import numpy as np
+import typer
+
+from whymask.benchmarks import imagenet
+from whymask.benchmarks.intervals import CONFIDENCE
+from whymask.benchmarks.latency_stats import Ratio, Verdict, judge, paired_ratio
+from whymask.benchmarks.machine import LoadMeter, describe_machine
+from whymask.benchmarks.program import run_program
+from whymask.benchmarks.tables import table
+from whymask.benchmarks.variants import BASES, base_named
+from whymask.benchmarks.variants_page import check_json
+from whymask.runtime.files import write_atomically
+from whymask.runtime.progress import track
+from whymask.runtime.versions import installed_versions
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from whymask.train.config import TrainConfig
+    from whymask.train.fit import Loop
+
+SCHEMA_VERSION = 1
+BAR = 1.25
+"""Largest ratio of a step to its floor that was set as the goal."""
+MARGIN = 0.05
+LEAST_PAIRS = 10
+WARM_UP = 3
+RESAMPLES = 2000
+PICTURES = 256
+"""Of the training set, which are read for this: batches are drawn from them."""
+PHASES = {"map": 0.25, "map and level": 0.75}
+"""Share of the steps done at which a step is timed: levels are learned in the second half alone."""
+BASE_NAMES = tuple(imagenet.SETTINGS)
+
+app = typer.Typer(help=__doc__, add_completion=False)
+
+
+@dataclass(frozen=True)
+class Speed:
+    """What a phase of one classifier's training costs.
+
+    Attributes:
+        base: the classifier.
+        phase: of PHASES.
+        batch: pictures a step.
+        size: height and width of the pictures.
+        step_ms, floor_ms, loader_ms: raw samples; entry i of each was timed in round i.
+        ratio: step over floor.
+        verdict: whether it stands.
+    """
+
+    base: str
+    phase: str
+    batch: int
+    size: tuple[int, int]
+    step_ms: tuple[float, ...]
+    floor_ms: tuple[float, ...]
+    loader_ms: tuple[float, ...]
+    ratio: Ratio
+    verdict: Verdict
+
+    @property
+    def images_per_second(self) -> float:
+        """Of whole steps, by their median."""
+        return 1e3 * self.batch / statistics.median(self.step_ms)
+
+    @property
+    def met(self) -> bool:
+        """Whether the bar is met."""
+        return self.ratio.value <= BAR
+
+
+def classifier_passes(loop: Loop, pixels: Tensor, *, asks_levels: bool) -> None:
+    """The floor: every pass of the frozen classifier that a step cannot do without.
+
+    Args:
+        loop: whose classifier it is.
+        pixels: float (B, 3, H, W) in 0–255.
+        asks_levels: whether hard masks are asked about too.
+    """
+    import torch
+
+    classifier = loop.classifier
+    x = classifier.normalise(pixels).contiguous(memory_format=torch.channels_last)
+    with torch.no_grad():
+        classifier.with_taps(x)
+        if asks_levels:
+            classifier(x)
+    shown = x.detach().requires_grad_(True)
+    logits, _ = classifier.with_taps(shown)
+    torch.autograd.backward(logits.float().logsumexp(1).mean())
+
+
+def measure(name: str, phase: str, loop: Loop, pairs: int) -> Speed:
+    """Time steps, floors and the loader in turn."""
+    config = loop.config
+    asks_levels = PHASES[phase] >= config.level_from
+    loop.progress.step = round(PHASES[phase] * config.steps)
+    pixels = loop.pixels(loop.generator())
+    series: dict[str, list[float]] = {"loader": [], "floor": [], "step": []}
+    calls: dict[str, Callable[[], object]] = {
+        "loader": lambda: loop.pixels(loop.generator()),
+        "floor": lambda: classifier_passes(loop, pixels, asks_levels=asks_levels),
+        "step": loop.step,
+    }
+    with LoadMeter() as meter, track(pairs + WARM_UP, f"{name}, {phase}", "rounds") as bar:
+        for number in range(pairs + WARM_UP):
+            for part, call in calls.items():
+                began = time.perf_counter_ns()
+                call()
+                series[part] += [(time.perf_counter_ns() - began) / 1e6] * (number >= WARM_UP)
+            bar.advance()
+    ratio = paired_ratio(np.array(series["step"]), np.array(series["floor"]), CONFIDENCE, RESAMPLES, config.seed)
+    verdict = judge(ratio, pairs, margin=MARGIN, min_pairs=LEAST_PAIRS, load=meter.load, threads=_threads())
+    size = (loop.classifier.rule.height, loop.classifier.rule.width)
+    rounded = {part: tuple(round(value, 3) for value in values) for part, values in series.items()}
+    return Speed(
+        name, phase, config.batch_size, size, rounded["step"], rounded["floor"], rounded["loader"], ratio, verdict
+    )
+
+
+def study_config(name: str) -> TrainConfig:
+    """The study's own settings, on some of its pictures."""
+    pictures = imagenet.training_images(imagenet.data_root())[:PICTURES]
+    return replace(base_named(name).config, data=tuple(map(str, pictures)), calibration_data=None, workers=1)
+
+
+def prepared_loop(config: TrainConfig, out: Path) -> Loop:
+    """A loop that is ready for its first step; it writes nowhere but below `out`."""
+    from lightning_fabric import Fabric
+
+    from whymask.train import fit
+    from whymask.train.explainers import build_explainer
+    from whymask.train.run import classifier_from_config
+
+    classifier = classifier_from_config(config)
+    images = fit.load_images(config, classifier, quiet=True)
+    explainer = build_explainer(config.explainer_config(), classifier)
+    fabric = Fabric(accelerator=config.accelerator, devices=1)
+    return fit.Loop(fabric, config, out, classifier.to(fabric.device), explainer, images)
+
+
+def speed_table(speeds: list[Speed]) -> str:
+    """A row a classifier and phase."""
+    head = ["classifier", "phase", "step, p50 ms", "floor, p50 ms", "loader, p50 ms", "images/s", "step / floor", "met"]
+    rows = []
+    for each in speeds:
+        medians = [f"{statistics.median(ms):.0f}" for ms in (each.step_ms, each.floor_ms, each.loader_ms)]
+        ratio = f"{each.ratio.value:.2f} ({each.ratio.low:.2f}–{each.ratio.high:.2f})"
+        met = "not valid" if not each.verdict.valid else "yes" if each.met else "**no**"
+        rows.append([each.base, each.phase, *medians, f"{each.images_per_second:.1f}", ratio, met])
+    return table(head, rows, left=2)
+
+
+def page(record: dict[str, Any], speeds: list[Speed]) -> str:
+    """The whole page."""
+    machine = record["machine"]
+    facts = f"{machine['cpu']}, {record['threads']} threads, torch {record['versions'].get('torch', 'unknown')}"
+    reasons = sorted({reason for each in speeds for reason in each.verdict.reasons})
+    notes = "\n".join(f"- not valid: {reason}" for reason in reasons)
+    head = (
+        f"# Training speed\n\nA whole training step beside its floor, the frozen classifier's own passes; goal: at "
+        f"most {BAR}. {facts}. Made by `{record['command']}`."
+    )
+    return "\n\n".join(part for part in (head, speed_table(speeds), notes) if part) + "\n"
+
+
+def record_from_speeds(speeds: list[Speed], command: str) -> dict[str, Any]:
+    """What the JSON holds."""
+    return {
+        "kind": "training_speed",
+        "schema": SCHEMA_VERSION,
+        "command": command,
+        "bar": BAR,
+        "threads": _threads(),
+        "machine": asdict(describe_machine()),
+        "versions": installed_versions(("whymask", "torch", "lightning-fabric", "numpy")),
+        "speeds": [
+            asdict(each) | {"images_per_second": each.images_per_second, "met": each.met and each.verdict.valid}
+            for each in speeds
+        ],
+    }
+
+
+@app.command()
+def main(
+    base: Annotated[list[str] | None, typer.Option(help=f"Of {', '.join(BASES)}; repeatable.")] = None,
+    pairs: Annotated[int, typer.Option(min=LEAST_PAIRS, help="Rounds a phase.")] = 30,
+    out: Annotated[Path, typer.Option("-o", "--out", help="JSON file; the page goes beside it.")] = imagenet.RESULTS
+    / "training_speed.json",
+) -> None:
+    """Time training steps beside the classifier's own passes.
+
+    Example: python -m whymask.benchmarks.training_speed --base squeezenet1_1
+    """
+    check_json(out)
+    bases = base or list(BASE_NAMES)
+    speeds = []
+    for name in bases:
+        with tempfile.TemporaryDirectory() as folder:
+            loop = prepared_loop(study_config(name), Path(folder))
+            speeds += [measure(name, phase, loop, pairs) for phase in PHASES]
+    command = " ".join(["python -m whymask.benchmarks.training_speed", *(f"--base {each}" for each in base or ())])
+    record = record_from_speeds(speeds, f"{command} --pairs {pairs}")
+    text = page(record, speeds)
+    write_atomically(out, json.dumps(record, ensure_ascii=False) + "\n")
+    write_atomically(out.with_suffix(".md"), text)
+    typer.echo(text)
+
+
+def _threads() -> int:
+    import torch
+
+    return torch.get_num_threads()
+
+
+if __name__ == "__main__":
+    run_program(app)
