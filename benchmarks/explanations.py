@@ -52,6 +52,7 @@ lost without the mask's pixels (81.6 against 81.9 %, means over five areas on th
 MAPS = ("cam", "grad_cam", "layer_cam", "integrated_gradients", "occlusion", "rise", "recipro_cam")
 RISE_MASKS = 500
 OPTIMISED_STEPS = 100
+REFINED, REFINE_STEPS = 24, "0,10,30,100"
 PICTURES = 100
 """A set: perturbing maps cost up to a thousand passes a picture."""
 LEAK_PICTURES = 600
@@ -146,7 +147,7 @@ def leaks(classifier: str, limit: int = typer.Option(LEAK_PICTURES, help="Pictur
 
 
 @app.command()
-def refine(classifier: str, count: int = typer.Option(48, help="Pictures.")) -> None:
+def refine(classifier: str, count: int = typer.Option(REFINED, help="Pictures.")) -> None:
     """Measure how much one pass leaves on the table: quality against time of per-image refinement.
 
     Example: python -m whymask.benchmarks.explanations refine mobilenet_v2_tf
@@ -157,7 +158,7 @@ def refine(classifier: str, count: int = typer.Option(48, help="Pictures.")) -> 
         RUNS / known(classifier),
         evaluation_sets_folder(),
         count=count,
-        steps="0,10,30,100,300",
+        steps=REFINE_STEPS,
         graph=graph_of(classifier),
         seed=0,
         batch=16,
@@ -192,7 +193,7 @@ def everything() -> None:
         suite(classifier, limit=PICTURES)
         located(classifier, limit=PICTURES)
         leaks(classifier, limit=LEAK_PICTURES)
-        refine(classifier, count=48)
+        refine(classifier, count=REFINED)
     table()
 
 
