@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from whymask.runtime.alone import classifier_path as classifier_path
 from whymask.runtime.backends import CLASS_OUTPUTS
 from whymask.runtime.card import (
     AGAINST,
@@ -80,11 +81,6 @@ class ExportConfig:
             (KEPT_LOGITS, DROPPED_LOGITS) if self.certify else ()
         )
         return (LOGITS, SALIENCY, MASK, *optional, *(CLASS_OUTPUTS if self.top else ()))
-
-
-def classifier_path(fused: Path) -> Path:
-    """Where the classifier alone lies: beside `fused.onnx` as `fused.classifier.onnx`, and so for an engine."""
-    return fused.with_name(f"{fused.stem}.classifier{fused.suffix}")
 
 
 def golden_path(fused: Path) -> Path:

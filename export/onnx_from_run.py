@@ -5,6 +5,7 @@ Nothing is written before every gate has passed: onnx's checker, ONNX Runtime ag
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -23,6 +24,7 @@ from whymask.export.golden_from_run import golden_from_run, second_likeliest
 from whymask.export.half import check_precision, half_copies
 from whymask.export.onnx_from_module import onnx_from_module
 from whymask.export.samples import COUNT, real_pictures, synthetic_pictures
+from whymask.runtime.alone import CLASSIFIER_KEY
 from whymask.runtime.card import IMAGE, LOGITS, METADATA_KEY, SALIENCY, Card
 from whymask.runtime.errors import InputError, MissingExtra, WhymaskError
 from whymask.runtime.feeds import NO_CONTRAST, PREDICTED
@@ -266,9 +268,10 @@ def _versions(config: ExportConfig) -> dict[str, str]:
 def _write(out: Path, models: _Models, card: Card, golden: Golden | None) -> None:
     fused = onnx.ModelProto()
     fused.CopyFrom(models.fused)
-    entry = fused.metadata_props.add()
-    entry.key, entry.value = METADATA_KEY, card.to_json()
-    contents = {out: fused.SerializeToString(), classifier_path(out): models.classifier.SerializeToString()}
+    classifier = models.classifier.SerializeToString()
+    digest = hashlib.sha256(classifier).hexdigest()
+    onnx.helper.set_model_props(fused, {METADATA_KEY: card.to_json(), CLASSIFIER_KEY: digest})
+    contents = {out: fused.SerializeToString(), classifier_path(out): classifier}
     if golden is not None:
         contents[golden_path(out)] = golden_bytes(replace(golden, card=card))
     with ExitStack() as files:  # all are renamed, or none

@@ -42,6 +42,9 @@ class OrtBackend(Closing):
         spin: let those threads wait for the next call by spinning, which answers sooner; without it they sleep between
             calls, so that they take no core from another graph of the same process.
 
+    Attributes:
+        metadata: the file's own texts, by key.
+
     Raises:
         MissingExtra: onnxruntime is not installed.
         BackendError: the provider that was asked for does not load.
@@ -62,7 +65,7 @@ class OrtBackend(Closing):
         self._provider: str = self._session.get_providers()[0]
         self._inputs = {node.name: _tensor_info(node) for node in self._session.get_inputs()}
         self._outputs = {node.name: _tensor_info(node) for node in self._session.get_outputs()}
-        self._metadata: dict[str, str] = dict(self._session.get_modelmeta().custom_metadata_map)
+        self.metadata: dict[str, str] = dict(self._session.get_modelmeta().custom_metadata_map)
         self._card: Card | None = None
 
     @property
@@ -94,7 +97,7 @@ class OrtBackend(Closing):
             ArtefactError: there is none, it is broken, or its schema is newer than this version reads.
         """
         if self._card is None:
-            text = self._metadata.get(METADATA_KEY)
+            text = self.metadata.get(METADATA_KEY)
             if text is None:
                 raise ArtefactError(
                     f"{self._path}: no card in the graph (metadata key {METADATA_KEY!r}), so it was not made by "
