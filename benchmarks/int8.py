@@ -47,19 +47,45 @@ THREADS = 1
 app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False)
 
 
+Runs = Annotated[Path, typer.Option(help="Folder of the study's runs.")]
+Out = Annotated[Path, typer.Option(help="Folder of the exported files.")]
+Count = Annotated[int, typer.Option(min=1, help="Photographs to judge on.")]
+Seconds = Annotated[float, typer.Option(help="Time limit of the timing, in seconds.")]
+OUT = Path("runs/int8")
+
+
 @app.command()
-def run(
-    classifier: str,
-    runs: Annotated[Path, typer.Option(help="Folder of the study's runs.")] = RUNS,
-    out: Annotated[Path, typer.Option(help="Folder for the exported files.")] = Path("runs/int8"),
-    count: Annotated[int, typer.Option(min=1, help="Photographs to judge on.")] = 200,
-    seconds: Annotated[float, typer.Option(help="Time limit of the timing, in seconds.")] = 60.0,
-) -> None:
+def run(classifier: str, runs: Runs = RUNS, out: Out = OUT, count: Count = 200, seconds: Seconds = 60.0) -> None:
     """Export the run in INT8, judge it on photographs, and time it beside the FP32 graph.
 
     Example: python -m whymask.benchmarks.int8 run squeezenet1_1
     """
+    export(classifier, runs, out)
+    judged(classifier, runs, out, count, seconds)
+
+
+@app.command()
+def export(classifier: str, runs: Runs = RUNS, out: Out = OUT) -> None:
+    """The first half of `run`: export the run in INT8.
+
+    Example: python -m whymask.benchmarks.int8 export squeezenet1_1
+    """
     from whymask.export.onnx_from_run import export_run
+    from whymask.train.run import load_run
+
+    loaded = load_run(runs / known(classifier))
+    rule = loaded.card.input
+    compared, calibration = _pictures(DECIDED_ON, rule, 64), _pictures(CALIBRATED_ON, rule, CALIBRATION_PICTURES)
+    file = out / classifier / INT8_FILE
+    export_run(loaded, file, precision="int8", images=compared, calibration=calibration)
+
+
+@app.command("judge")
+def judged(classifier: str, runs: Runs = RUNS, out: Out = OUT, count: Count = 200, seconds: Seconds = 60.0) -> None:
+    """The second half of `run`: judge the exported file on photographs, and time it beside the FP32 graph.
+
+    Example: python -m whymask.benchmarks.int8 judge squeezenet1_1
+    """
     from whymask.export.run_backend import RunBackend
     from whymask.export.verification import RUN, Images
     from whymask.export.verify import Artefact, opened, verify_pair
@@ -67,19 +93,11 @@ def run(
 
     folder, file = runs / known(classifier), out / classifier / INT8_FILE
     loaded = load_run(folder)
-    rule = loaded.card.input
-    card = export_run(
-        loaded,
-        file,
-        precision="int8",
-        images=_pictures(DECIDED_ON, rule, 64),
-        calibration=_pictures(CALIBRATED_ON, rule, CALIBRATION_PICTURES),
-    )
-    judged = _pictures(JUDGED_ON, rule, count)
+    pictures = _pictures(JUDGED_ON, loaded.card.input, count)
     with opened(file) as measured:
+        card = measured.backend.card
         reference = Artefact(folder, RUN, RunBackend(loaded))
-        result = verify_pair(measured, reference, judged, Images(len(judged), JUDGED_ON, False))
-    same = float(np.mean([row["same_top1"] for row in result.each]))
+        result = verify_pair(measured, reference, pictures, Images(len(pictures), JUDGED_ON, False))
     record = {
         "kind": KIND,
         "schema": SCHEMA,
@@ -90,9 +108,9 @@ def run(
         "bytes": {"fp32": (folder / GRAPH_FILE).stat().st_size, "int8": file.stat().st_size},
         "sha256": {"fp32": sha256_of(folder / GRAPH_FILE), "int8": sha256_of(file)},
         "accepted_by": {name: card.versions[name] for name in ("tensorrt_rtx",) if name in card.versions},
-        SAME_TOP1: same,
+        SAME_TOP1: float(np.mean([row["same_top1"] for row in result.each])),
         "parity": result.to_record(),
-        "latency": timed(file, folder / GRAPH_FILE, judged, BenchSettings(seconds=seconds)),
+        "latency": timed(file, folder / GRAPH_FILE, pictures, BenchSettings(seconds=seconds)),
     }
     write_atomically(FOLDER / f"{classifier}.json", f"{json.dumps(record, ensure_ascii=False, indent=1)}\n")
     typer.echo(page_of([record]))
