@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from whymask.export.config import ExportConfig, classifier_path, golden_path
-from whymask.runtime.card import EXPLANATION, Card
+from whymask.export.config import CALIBRATION_PICTURES, INT8, ExportConfig, classifier_path, golden_path
+from whymask.runtime.card import EXPLANATION, QUANTISED, Card
 from whymask.runtime.commands import AsJson
 from whymask.runtime.errors import InputError, MissingExtra
 from whymask.runtime.progress import track
@@ -28,7 +28,7 @@ def export(
         Path, typer.Option("--out", "-o", help="Fused graph to write; the classifier alone goes beside it.")
     ],
     precision: Annotated[
-        str, typer.Option(help="fp32, or fp16 for a half body with FP32 islands.")
+        str, typer.Option(help="fp32, fp16 for a half body with FP32 islands, or int8 for TensorRT, calibrated.")
     ] = DEFAULTS.precision,
     opset: Annotated[
         int, typer.Option(help="ONNX operator set; TensorRT 8.6 reads 17, TensorRT 10 up to 20.")
@@ -54,6 +54,10 @@ def export(
         Path | None,
         typer.Option(help="Images to compare file and modules on.", show_default="the run's, else synthetic ones"),
     ] = None,
+    calibration_data: Annotated[
+        Path | None,
+        typer.Option(help="For int8: pictures that ranges are read from.", show_default="others of the run's"),
+    ] = None,
     golden: Annotated[
         int, typer.Option(metavar="N", min=0, help="Write a golden bundle of N images, for whymask verify on a device.")
     ] = 0,
@@ -77,7 +81,9 @@ def export(
     # Refuses a wrong option before torch is loaded.
     config = ExportConfig(precision, opset, batch, not fixed_batch, with_explanation, certify, target, top, contrast)
     options = dataclasses.asdict(config) | {"golden": golden, "keep": keep, "require_rtx": require_rtx}
-    card = _export(run, out, data, {"model": model, "weights": weights}, options)
+    if calibration_data is not None and precision != INT8:
+        raise InputError(f"--calibration-data is for --precision int8, and {precision} was asked for; leave it out")
+    card = _export(run, out, (data, calibration_data), {"model": model, "weights": weights}, options)
     if as_json:
         typer.echo(json.dumps({"out": str(out), "card": json.loads(card.to_json())}, ensure_ascii=False))
         return
@@ -97,7 +103,7 @@ def _with_explanation(names: list[str]) -> bool:
 def _export(
     run: Path,
     out: Path,
-    data: Path | None,
+    data: tuple[Path | None, Path | None],
     moved: dict[str, str | None],
     options: dict[str, Any],
 ) -> Card:
@@ -109,22 +115,27 @@ def _export(
     with track(STAGES + 1, "exporting") as progress:
         progress.advance(0, f"load {run}")
         loaded = load_run(run, **moved)
-        images = None if data is None else _images(data, loaded.card, options["golden"])
+        images, calibration = (
+            None if folder is None else _images(folder, loaded.card, count, option)
+            for folder, count, option in zip(
+                data, (options["golden"], CALIBRATION_PICTURES), ("--data", "--calibration-data"), strict=True
+            )
+        )
 
         def on_stage(stage: str) -> None:
             progress.advance(1, stage)
 
-        card = export_run(loaded, out, images=images, on_stage=on_stage, **options)
+        card = export_run(loaded, out, images=images, calibration=calibration, on_stage=on_stage, **options)
         progress.advance(1)
     return card
 
 
-def _images(data: Path, card: Card, golden: int) -> NDArray[np.uint8]:
+def _images(data: Path, card: Card, count: int, option: str) -> NDArray[np.uint8]:
     from whymask.export.samples import COUNT, real_pictures
 
-    images = real_pictures([data], card.input, max(COUNT, golden))
+    images = real_pictures([data], card.input, max(COUNT, count))
     if images is None:
-        raise InputError(f"--data {data}: no image there can be read; expected a folder of images or an image file")
+        raise InputError(f"{option} {data}: no image there can be read; expected a folder of images or an image file")
     return images
 
 
@@ -137,14 +148,16 @@ def summary(out: Path, card: Card, golden: int = 0) -> list[str]:
         golden: images of the golden bundle that was written, or 0.
     """
     from whymask.export.rtx import NOT_RUN, PACKAGE
-    from whymask.runtime.describe import cost_in_words
+    from whymask.runtime.describe import cost_in_words, quantised_in_words
 
     figures = card.metrics
+    quantised = card.training.get(QUANTISED)
     kind = "synthetic images, give real ones with --data" if figures["parity_synthetic"] else "images"
     version = card.versions.get(PACKAGE)
     return [
         f"{out}: {card.precision}, opset {card.versions['opset']}; the classifier alone: {classifier_path(out).name}",
         f"cost: {cost_in_words(card)}",
+        *([f"quantised: {quantised_in_words(quantised)}"] if quantised else []),
         f"ONNX Runtime against torch on {figures['parity_images']:.0f} {kind}: "
         f"top-1 {figures['parity_top1_agreement']:.1%}, mask IoU {figures['parity_mask_iou']:.4f}, "
         f"saliency rank ≥ {figures['parity_saliency_rank']:.4f}",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from whymask.runtime.alone import classifier_path as classifier_path
 from whymask.runtime.backends import CLASS_OUTPUTS
 from whymask.runtime.card import (
     AGAINST,
@@ -19,7 +20,10 @@ from whymask.runtime.card import (
 )
 from whymask.runtime.errors import InputError
 
-PRECISIONS = ("fp32", "fp16")
+INT8 = "int8"
+PRECISIONS = ("fp32", "fp16", INT8)
+CALIBRATION_PICTURES = 128
+"""Pictures that ranges of INT8 activations are read from: their percentiles move little with more."""
 OPSETS = range(17, 22)
 
 
@@ -28,7 +32,8 @@ class ExportConfig:
     """What the exported graph is to be.
 
     Attributes:
-        precision: `fp32`, or `fp16` for a half-precision body with FP32 islands.
+        precision: `fp32`; `fp16` for a half-precision body with FP32 islands; or `int8` for 8-bit heavy layers in a
+            graph of FP32, calibrated on pictures.
         opset: ONNX operator set, 17 to 21. 17 is what TensorRT 8.6 (JetPack 6.0) reads; later ones read it too.
         max_batch: largest batch, in images, ≥ 1. Only TensorRT profiles need it; 32 keeps their memory modest.
         dynamic: any batch from 1 to `max_batch`; False fixes the batch at `max_batch`.
@@ -80,11 +85,6 @@ class ExportConfig:
             (KEPT_LOGITS, DROPPED_LOGITS) if self.certify else ()
         )
         return (LOGITS, SALIENCY, MASK, *optional, *(CLASS_OUTPUTS if self.top else ()))
-
-
-def classifier_path(fused: Path) -> Path:
-    """Where the classifier alone lies: beside `fused.onnx` as `fused.classifier.onnx`, and so for an engine."""
-    return fused.with_name(f"{fused.stem}.classifier{fused.suffix}")
 
 
 def golden_path(fused: Path) -> Path:

@@ -43,6 +43,11 @@ def check_precision_of_card(onnx: Path, card: Card, config: BuildConfig) -> None
     Raises:
         InputError: the precisions differ.
     """
+    if card.precision == "int8":
+        raise InputError(
+            f"{onnx}: the graph is int8, of which whymask builds no engine yet; give it to trtexec, or run "
+            f"whymask export RUN -o {onnx.name} --precision fp16"
+        )
     if card.precision != config.precision:
         raise InputError(
             f"{onnx}: the graph is {card.precision} and the engine is asked for in {config.precision}; the types stand "

@@ -105,7 +105,7 @@ def check_precision(model: onnx.ModelProto, precision: str) -> None:
 
     Args:
         model: with the types of its tensors stated, as the exporter leaves it.
-        precision: `fp32` or `fp16`.
+        precision: `fp32`, `fp16`, or `int8`, whose layers give FP32 and are quantised later.
 
     Raises:
         ArtefactError: a convolution or matrix product computes in another type.

@@ -5,6 +5,7 @@ Nothing is written before every gate has passed: onnx's checker, ONNX Runtime ag
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -16,15 +17,17 @@ import torch
 from numpy.typing import NDArray
 
 from whymask.export import parity, rtx
-from whymask.export.config import ExportConfig, classifier_path, golden_path
+from whymask.export.config import CALIBRATION_PICTURES, INT8, ExportConfig, classifier_path, golden_path
 from whymask.export.cost import cost_of
 from whymask.export.fuse import ClassifierGraph, FusedGraph
 from whymask.export.golden_from_run import golden_from_run, second_likeliest
 from whymask.export.half import check_precision, half_copies
+from whymask.export.int8 import Quantiser, check_int8, classifier_of
 from whymask.export.onnx_from_module import onnx_from_module
 from whymask.export.samples import COUNT, real_pictures, synthetic_pictures
-from whymask.runtime.card import IMAGE, LOGITS, METADATA_KEY, SALIENCY, Card
-from whymask.runtime.errors import InputError, MissingExtra, WhymaskError
+from whymask.runtime.alone import CLASSIFIER_KEY
+from whymask.runtime.card import IMAGE, LOGITS, METADATA_KEY, QUANTISED, SALIENCY, Card
+from whymask.runtime.errors import InputError, MissingExtra, ParityError, WhymaskError
 from whymask.runtime.feeds import NO_CONTRAST, PREDICTED
 from whymask.runtime.files import atomic_path
 from whymask.runtime.golden import Golden, golden_bytes
@@ -57,6 +60,7 @@ class _Pictures:
     compared: NDArray[np.uint8]
     golden: NDArray[np.uint8]
     are_synthetic: bool
+    calibration: NDArray[np.uint8]
 
     def __str__(self) -> str:
         return f"{len(self.compared)} {'synthetic ' if self.are_synthetic else ''}images"
@@ -76,6 +80,7 @@ def export_run(
     top: int = 0,
     contrast: bool = False,
     images: NDArray[np.uint8] | None = None,
+    calibration: NDArray[np.uint8] | None = None,
     golden: int = 0,
     keep: bool = False,
     require_rtx: bool = False,
@@ -88,6 +93,8 @@ def export_run(
         out: the fused graph's file, ending in `.onnx`.
         precision, opset, max_batch, dynamic, with_explanation, certify, target, top, contrast: see `ExportConfig`.
         images: uint8, (N, H, W, 3), to compare file and modules on; the run's own data when None, else synthetic ones.
+        calibration: uint8, (N, H, W, 3), for INT8: real pictures from which the ranges of activations are read; None
+            takes pictures of the run's own data that are not compared on.
         golden: images of the golden bundle, written as `<stem>.golden.npz` beside the graph; 0 writes none.
         keep: write the files even where a gate fails; the error is raised all the same.
         require_rtx: make an absent TensorRT-RTX an error; otherwise its gate is left out, and the card's versions lack
@@ -106,16 +113,17 @@ def export_run(
     config = ExportConfig(precision, opset, max_batch, dynamic, with_explanation, certify, target, top, contrast)
     _check_request(out, require_rtx)
     _check_top(config, run.card)
-    pictures = _pictures(run, images, golden)
+    pictures = _with_calibration(_pictures(run, images, golden), run, config, images, calibration)
     bundle = golden_from_run(run, config, pictures.golden, pictures.are_synthetic) if golden else None
     on_stage(f"export {config.precision} at opset {config.opset}")
     models = _models(run, config)
     card = _with_facts(run.card, config, models)
     try:
         on_stage(f"compare with torch on {pictures}")
-        figures = _compared(run, config, models, pictures.compared)
+        models, figures, quantised = _judged(run, config, models, pictures)
+        card = replace(card, training=card.training | quantised)
         card = _with_parity(card, config, figures, pictures)
-        check(figures, TOLERANCES[config.precision], "the graph disagrees with the torch modules", NOT_WRITTEN)
+        _check(config, figures, "the graph disagrees with the torch modules", NOT_WRITTEN)
         on_stage("parse and build with TensorRT-RTX")
         card = _built(card, config, models, require_rtx)
     except WhymaskError:
@@ -176,7 +184,32 @@ def _pictures(run: Run, images: NDArray[np.uint8] | None, golden: int) -> _Pictu
             f"{len(pictures)}, or give a folder of more with --data"
         )
     chosen = np.linspace(0, len(pictures) - 1, golden).astype(int)
-    return _Pictures(pictures, pictures[chosen], given is None)
+    return _Pictures(pictures, pictures[chosen], given is None, pictures[:0])
+
+
+def _with_calibration(
+    pictures: _Pictures,
+    run: Run,
+    config: ExportConfig,
+    images: NDArray[np.uint8] | None,
+    calibration: NDArray[np.uint8] | None,
+) -> _Pictures:
+    """The pictures with those for INT8, none of which is compared on where both come from the run's data."""
+    if config.precision != INT8:
+        if calibration is not None:
+            raise InputError(f"calibration pictures are for int8, and {config.precision} was asked for; leave them out")
+        return pictures
+    if calibration is None:
+        found = real_pictures(run.config.data, run.card.input, COUNT + CALIBRATION_PICTURES)
+        if found is None or len(found) < 3:
+            raise InputError(
+                "int8 needs real pictures to calibrate on; give a folder of some hundred: --calibration-data"
+            )
+        compared = np.arange(len(found)) % 3 == 0
+        calibration = found[~compared]
+        if images is None:
+            pictures = replace(pictures, compared=found[compared])
+    return replace(pictures, calibration=calibration)
 
 
 def _bodies(run: Run, config: ExportConfig) -> tuple[FrozenClassifier, Explainer]:
@@ -224,6 +257,35 @@ def _with_facts(card: Card, config: ExportConfig, models: _Models) -> Card:
     )
 
 
+def _judged(
+    run: Run, config: ExportConfig, models: _Models, pictures: _Pictures
+) -> tuple[_Models, dict[str, float], dict[str, object]]:
+    """The graphs that ship, their parity figures, and what the card says of INT8.
+
+    In INT8 these are the first of its plans that passes every gate, or the last one tried.
+    """
+    if config.precision != INT8:
+        return models, _compared(run, config, models, pictures.compared), {}
+    quantiser = Quantiser(models.fused, pictures.calibration)
+    for plan in quantiser.plans():
+        fused = quantiser.quantised(plan.kept)
+        models = _Models(fused, classifier_of(fused))
+        figures = _compared(run, config, models, pictures.compared)
+        try:
+            _check(config, figures)
+        except ParityError:
+            continue
+        break
+    return models, figures, {QUANTISED: plan.summary(len(pictures.calibration))}
+
+
+def _check(config: ExportConfig, figures: Mapping[str, float], *words: str) -> None:
+    if config.precision == INT8:
+        check_int8(figures, *words)
+    else:
+        check(figures, TOLERANCES[config.precision], *words)
+
+
 def _compared(run: Run, config: ExportConfig, models: _Models, pictures: NDArray[np.uint8]) -> dict[str, float]:
     """Parity figures of the graphs against the run's own modules."""
     batch = None if config.has_dynamic_batch else config.max_batch
@@ -266,9 +328,10 @@ def _versions(config: ExportConfig) -> dict[str, str]:
 def _write(out: Path, models: _Models, card: Card, golden: Golden | None) -> None:
     fused = onnx.ModelProto()
     fused.CopyFrom(models.fused)
-    entry = fused.metadata_props.add()
-    entry.key, entry.value = METADATA_KEY, card.to_json()
-    contents = {out: fused.SerializeToString(), classifier_path(out): models.classifier.SerializeToString()}
+    classifier = models.classifier.SerializeToString()
+    digest = hashlib.sha256(classifier).hexdigest()
+    onnx.helper.set_model_props(fused, {METADATA_KEY: card.to_json(), CLASSIFIER_KEY: digest})
+    contents = {out: fused.SerializeToString(), classifier_path(out): classifier}
     if golden is not None:
         contents[golden_path(out)] = golden_bytes(replace(golden, card=card))
     with ExitStack() as files:  # all are renamed, or none

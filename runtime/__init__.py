@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from whymask.runtime.explainer import Explainer, load
     from whymask.runtime.explanation import Explanation, Prediction
     from whymask.runtime.instances import Instance
+    from whymask.runtime.trigger import Trigger
 
 __all__ = [
     "ArtefactError",
@@ -44,6 +45,7 @@ __all__ = [
     "ParityError",
     "Prediction",
     "TrainingError",
+    "Trigger",
     "WhymaskError",
     "load",
 ]
@@ -52,6 +54,7 @@ _HOMES = {"Card": "card", "Explainer": "explainer", "load": "explainer", "Explan
     "Prediction": "explanation",
     "Certificate": "certificate",
     "Instance": "instances",
+    "Trigger": "trigger",
 }
 
 

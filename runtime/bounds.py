@@ -13,7 +13,7 @@ from whymask.runtime.errors import ArtefactError
 from whymask.runtime.from_json import dataclass_from_record
 from whymask.runtime.parity import TOLERANCES, Tolerances
 
-FROM_LOOSEST = ("fp16", "fp32")
+FROM_LOOSEST = ("int8", "fp16", "fp32")
 """Precisions; the first that one of two forms has decides for both."""
 
 

@@ -45,6 +45,9 @@ CLASS_SALIENCY = "class_saliency"
 CLASS_MASK = "class_mask"
 """Optional output, uint8 (B, K, H, W): `mask` of each of `classes`; empty for a class that is not there."""
 
+QUANTISED = "quantised"
+"""Key of `Card.training` under which a graph in INT8 says how it was made."""
+
 RESIZE_RULES = ("squash", "crop")
 
 
@@ -136,11 +139,12 @@ class Card:
         threshold: a pixel is kept where the resized saliency is ≥ this, in [0, 1].
         fill: RGB in 0–255 that dropped pixels take (pixel space, before normalisation).
         guarantee: the retention guarantee, or None when it was not calibrated.
-        precision: `fp32` or `fp16`, of the graph's body.
+        precision: `fp32`, `fp16` or `int8`, of the graph's body.
         seed: of training.
         metrics: held-out figures by name.
         cost: multiply-adds and node counts by name (`classifier_macs`, `explainer_macs`, …), at B = 1.
-        training: summary of data and run.
+        training: summary of data and run; of a graph in INT8, under `quantised`, how it was calibrated and which of its
+            layers stayed in FP32.
         versions: of the packages that made it.
         licence: of classifier and explainer together, as the user states it.
         tolerances: largest differences allowed between forms of this graph, by name.

@@ -40,6 +40,15 @@ Refine = Annotated[
 RunFolder = Annotated[
     Path | None, typer.Option("--run", metavar="RUN", help="For --refine: the run directory of the graph.")
 ]
+When = Annotated[
+    str | None,
+    typer.Option(
+        metavar="CONDITION",
+        help="Explain only then, else run the classifier alone: confidence<P, margin<P, class in {…}, changed, "
+        "every N, joined by and / or.",
+        show_default="always",
+    ),
+]
 
 Refining: TypeAlias = Callable[[Iterator[Any]], Iterator[Any]]
 """Explanations → explanations, in their order."""
@@ -75,6 +84,7 @@ def explain(
     ] = False,
     refine: Refine = None,
     run: RunFolder = None,
+    when: When = None,
     as_json: AsJson = False,
 ) -> None:
     """Explain pictures: an overlay for each, and explanations.jsonl with label, confidence, area, box and mask.
@@ -88,21 +98,25 @@ def explain(
     from whymask.runtime.results import pictures_from
 
     files = pictures_from(pictures, out)
-    with load(graph, provider, cuda_graph=cuda_graph) as explainer:
+    if when is not None and refine is not None:
+        raise InputError("--when and --refine were both given; a mask that was not made cannot be refined: give one")
+    with load(graph, provider, cuda_graph=cuda_graph, when=when) as explainer:
         options = {"target": target, "against": against, "threshold": threshold, "area": area}
         _check_classes(explainer, top, against, refine)
         wanted = _Wanted(instances, top, _refining(explainer, refine, run))
         records, skipped = _explain_files(explainer, files, out, options, wanted)
         used = explainer.provider
+    explained = sum(each["explained"] for each in records)
     if as_json:
-        summary = {"out": str(out), "provider": used, "explained": len(records), "skipped": skipped}
+        summary = {"out": str(out), "provider": used, "explained": explained, "skipped": skipped}
         typer.echo(json.dumps({**summary, "explanations": records}, ensure_ascii=False))
         return
     for record in records[:10]:
         typer.echo(_line(record))
     if len(records) > 10:
         typer.echo(f"… and {len(records) - 10} more")
-    typer.echo(f"{len(records)} explained on {used}, {len(skipped)} skipped; overlays and {EXPLANATIONS} in {out}")
+    rest = f"{len(records) - explained} by the classifier alone, " if when is not None else ""
+    typer.echo(f"{explained} explained on {used}, {rest}{len(skipped)} skipped; overlays and {EXPLANATIONS} in {out}")
 
 
 def inspect(
@@ -146,6 +160,8 @@ def doctor(as_json: AsJson = False) -> None:
 
 
 def _line(record: dict[str, Any]) -> str:
+    if not record["explained"]:
+        return f"{record['file']}: {record['label']} {record['confidence']:.1%}, not explained"
     line = f"{record['file']}: {record['label']} {record['confidence']:.1%}, area {record['area']:.1%}"
     if "instances" in record:
         line += f", instances {sum(each['kept'] for each in record['instances'])}"
@@ -193,7 +209,7 @@ def _explain_files(
 ) -> tuple[list[dict[str, Any]], list[dict[str, str]]]:
     """Records of the pictures explained, and name and reason of those skipped; both are written as they come."""
     from whymask.runtime.files import atomic_path
-    from whymask.runtime.results import json_line, overlay_names, record, write_overlay
+    from whymask.runtime.results import json_line, overlay_names
 
     names = overlay_names(files, out)
     decoded: list[Path] = []
@@ -204,17 +220,25 @@ def _explain_files(
         results = wanted.refining(explainer.explain_batch(pictures, BATCH_SIZE, **options))
         with temporary.open("w", encoding="utf-8") as stream:
             for number, result in enumerate(results):
-                file = decoded[number]
-                parts = result.instances() if wanted.instances else None
-                classes = None if wanted.top is None else result.top_explanations()[: wanted.top]
-                write_overlay(result, names[file], parts, classes)
-                marked = {} if result.refined is None else {"refined": result.refined}
-                records.append(record(result, file, names[file], parts, classes) | marked)
+                records.append(_recorded(result, decoded[number], names[decoded[number]], wanted))
                 stream.write(json_line(records[-1]))
                 progress.advance()
         if not records:
             raise InputError(f"none of {len(files)} files can be decoded; the first: {skipped[0]['reason']}")
     return records, skipped
+
+
+def _recorded(result: Any, file: Path, overlay: Path, wanted: _Wanted) -> dict[str, Any]:
+    """The record of one result; its overlay is written where it was explained."""
+    from whymask.runtime.results import record, write_overlay
+
+    if not result.explained:
+        return record(result, file, None)
+    parts = result.instances() if wanted.instances else None
+    classes = None if wanted.top is None else result.top_explanations()[: wanted.top]
+    write_overlay(result, overlay, parts, classes)
+    marked = {} if result.refined is None else {"refined": result.refined}
+    return record(result, file, overlay, parts, classes) | marked
 
 
 def _decoded(files: list[Path], decoded: list[Path], skipped: list[dict[str, str]], progress: Any) -> Iterator[Any]:

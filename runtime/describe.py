@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from whymask.runtime.backends import TensorInfo
-from whymask.runtime.card import Card
+from whymask.runtime.card import QUANTISED, Card
 from whymask.runtime.describe_engine import engine_record, engine_rows
 from whymask.runtime.engine_card import EngineCard, read_sidecar, sidecar_path
 from whymask.runtime.errors import ArtefactError
@@ -127,6 +127,20 @@ def cost_in_words(card: Card) -> str:
     )
 
 
+def quantised_in_words(quantised: dict[str, Any]) -> str:
+    """How many layers are in INT8, how they were calibrated, and which stayed in FP32.
+
+    Args:
+        quantised: of a card's `training`.
+    """
+    kept, layers = quantised["kept_fp32"], quantised["layers"]
+    rest = f"kept in FP32: {', '.join(kept)}" if kept else "none kept in FP32"
+    return (
+        f"{layers - len(kept)} of {layers} layers in INT8 ({quantised['method']}; {quantised['pictures']} pictures); "
+        f"{rest}"
+    )
+
+
 def lines(description: Description) -> list[str]:
     """The description as lines for a terminal.
 
@@ -156,7 +170,8 @@ def lines(description: Description) -> list[str]:
         ("cost", f"{cost_in_words(card)}{nodes}"),
         ("guarantee", guarantee_in_words(card)),
         *(("metric", f"{name} = {value:g}") for name, value in card.metrics.items()),
-        ("training", ", ".join(f"{name} {value}" for name, value in card.training.items())),
+        ("training", ", ".join(f"{name} {value}" for name, value in card.training.items() if name != QUANTISED)),
+        *(("quantised", quantised_in_words(value)) for name, value in card.training.items() if name == QUANTISED),
         ("versions", ", ".join(f"{name} {version}" for name, version in card.versions.items())),
         ("licence", card.licence),
     ]

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from whymask.runtime.alone import Alone, no_classifier, open_alone_engine, open_alone_onnx
 from whymask.runtime.backends import Arrays, Backend, check_contract
-from whymask.runtime.card import CLASSES, LOGITS, TARGET, Card
+from whymask.runtime.card import CLASSES, LOGITS, SALIENCY, TARGET, Card
 from whymask.runtime.certificate import Certificate, certify
 from whymask.runtime.closing import Closing
 from whymask.runtime.errors import ArtefactError, InputError
@@ -23,6 +24,8 @@ from whymask.runtime.images import Picture, fit, rgb_from
 from whymask.runtime.ort import OrtBackend
 from whymask.runtime.question import Question, question_for
 from whymask.runtime.question import class_index as class_index
+from whymask.runtime.trigger import Trigger, triggered_rows
+from whymask.runtime.unexplained import Unexplained
 
 if TYPE_CHECKING:
     from whymask.runtime.instances import Instance
@@ -39,6 +42,7 @@ def load(
     cuda_graph: bool = False,
     zero_copy: bool | None = None,
     contexts: int = 1,
+    when: str | Trigger | None = None,
 ) -> Explainer:
     """Load a fused graph, or an engine built from one.
 
@@ -51,10 +55,13 @@ def load(
         cuda_graph: for an engine: capture the work of each batch size once and launch it as a whole.
         zero_copy: for an engine: let the GPU work in the host's memory; None does so where they share it anyway.
         contexts: for an engine: pictures or batches that may be explained at the same time, at least 1.
+        when: which pictures are explained, such as `confidence<0.6`, `class in {zebra, 340}` or `changed or every 30`;
+            the others cost the classifier alone, which lies beside the file. `trigger.py` tells the cost,
+            `conditions.py` the language. None explains all.
 
     Raises:
         ArtefactError: no such file, no graph, no card, a card of a newer schema, a graph that breaks the contract, or
-            an engine that does not belong to this machine.
+            an engine that does not belong to this machine; with `when` also: no classifier of this graph beside it.
         BackendError: the provider that was asked for does not load; for an engine: no GPU, or TensorRT refuses.
         InputError: an option that belongs to the other kind of file.
         MissingExtra: onnxruntime or TensorRT is not installed.
@@ -66,7 +73,7 @@ def load(
         )
     if path.suffix in ENGINE_SUFFIXES:
         _refuse_options(path, "an engine, which takes neither", provider=provider, threads=threads)
-        return _load_engine(path, cuda_graph, zero_copy, contexts)
+        return _load_engine(path, cuda_graph, zero_copy, contexts, when)
     _refuse_options(
         path,
         "no engine, which alone takes it (build one with: whymask build)",
@@ -74,7 +81,9 @@ def load(
         zero_copy=zero_copy,
         contexts=None if contexts == 1 else contexts,
     )
-    return Explainer(OrtBackend(path, provider, threads), str(path))
+    # Two sessions in turn: the threads of the one must not spin while the other works.
+    backend = OrtBackend(path, provider, threads, spin=when is None)
+    return _explainer(backend, path, Alone(lambda: open_alone_onnx(path, backend, threads)), when)
 
 
 class Explainer(Closing):
@@ -83,15 +92,24 @@ class Explainer(Closing):
     Args:
         backend: the loaded graph, owned from here on.
         name: what to call it in messages.
+        alone: the classifier alone, owned from here on; None where triggers are not needed.
+        when: which pictures are explained where a call does not say it; see `load`.
 
     Raises:
-        ArtefactError: the graph has no card or breaks the contract.
+        ArtefactError: the graph has no card or breaks the contract; with `when` also as `load`.
+        InputError: `when` is no condition, or names a class that the graph does not have.
     """
 
-    def __init__(self, backend: Backend, name: str = "graph") -> None:
+    def __init__(
+        self, backend: Backend, name: str = "graph", alone: Alone | None = None, when: str | Trigger | None = None
+    ) -> None:
         self.backend = backend
         self.card: Card = backend.card
         check_contract(backend, name)
+        self._alone = Alone(no_classifier(name)) if alone is None else alone
+        self._triggers: dict[str, Trigger] = {}
+        self._when = None
+        self._when = self._trigger(when)
         self.takes_target = TARGET in backend.inputs
         self._smallest_batch, self._largest_batch = backend.batch_range
 
@@ -117,6 +135,7 @@ class Explainer(Closing):
         threshold: float | None = None,
         area: float | None = None,
         against: int | str | None = None,
+        when: str | Trigger | None = None,
     ) -> Explanation:
         """Explain one picture.
 
@@ -126,16 +145,22 @@ class Explainer(Closing):
             threshold: keep pixels of at least this saliency, in [0, 1]; None takes the card's calibrated threshold.
             area: keep this share of the pixels, in (0, 1], instead of those above a threshold.
             against: class that the explained one is held against, as a label or an index: why the one and not this one.
+            when: whether to explain it at all, as `load` has it; None takes what `load` was given, `always` overrides
+                that. Equal texts are one trigger, which counts the frames of this explainer.
+
+        Returns:
+            the explanation; of a picture that the trigger did not choose, its prediction with `explained` False and an
+            error in place of the mask.
 
         Raises:
-            InputError: an image, a class, a threshold or an area that cannot be used.
+            InputError: an image, a class, a threshold, an area or a condition that cannot be used.
             MissingExtra: Pillow is needed to decode or resize, and is not installed.
             BackendError: the provider fails.
+            ArtefactError: the trigger needs the classifier alone, and it is absent or another's.
         """
         question = question_for(self.card, self.backend.inputs, target, against, threshold, area)
-        picture = rgb_from(image)
-        outputs = self._run(fit(picture, self.card.input)[None], question.asked, question.held)
-        return self._explanation(outputs, 0, picture, question)
+        trigger = self._trigger(when)
+        return self._answers([rgb_from(image)], question, trigger)[0]
 
     def explain_classes(
         self,
@@ -186,6 +211,7 @@ class Explainer(Closing):
         threshold: float | None = None,
         area: float | None = None,
         against: int | str | None = None,
+        when: str | Trigger | None = None,
     ) -> Iterator[Explanation]:
         """Explain many pictures, in their order, as many at a time as the graph takes.
 
@@ -196,6 +222,7 @@ class Explainer(Closing):
             threshold: see `explain`.
             area: see `explain`.
             against: class that the explained one is held against in every picture; see `explain`.
+            when: which of them to explain; see `explain`. Only these go through the fused graph.
 
         Returns:
             an iterator; nothing runs before the first explanation is asked for.
@@ -208,7 +235,7 @@ class Explainer(Closing):
         if batch_size < 1:
             raise InputError(f"batch_size: got {batch_size}, expected a whole number of at least 1")
         question = question_for(self.card, self.backend.inputs, target, against, threshold, area)
-        return self._explanations(iter(images), self._nearest_batch(batch_size), question)
+        return self._explanations(iter(images), self._nearest_batch(batch_size), question, self._trigger(when))
 
     def certify(self, result: Explanation) -> Certificate:
         """Ask whether an explanation's mask holds the decision, as `Explanation.certify` does.
@@ -248,13 +275,47 @@ class Explainer(Closing):
     def close(self) -> None:
         """Let go of the graph's memory; explanations made before stay usable."""
         self.backend.close()
+        self._alone.close()
 
-    def _explanations(self, images: Iterator[object], size: int, question: Question) -> Iterator[Explanation]:
+    def _explanations(
+        self, images: Iterator[object], size: int, question: Question, trigger: Trigger | None
+    ) -> Iterator[Explanation]:
         while pictures := [rgb_from(image) for image in itertools.islice(images, size)]:
-            pixels = np.stack([fit(picture, self.card.input) for picture in pictures])
-            outputs = self._run(pixels, question.asked, question.held)
-            for row, picture in enumerate(pictures):
-                yield self._explanation(outputs, row, picture, question)
+            yield from self._answers(pictures, question, trigger)
+
+    def _answers(self, pictures: list[Picture], question: Question, trigger: Trigger | None) -> list[Explanation]:
+        """What is said of each of no more pictures than the graph takes."""
+        pixels = np.stack([fit(picture, self.card.input) for picture in pictures])
+
+        def explain(some: Picture) -> Arrays:
+            outputs = self._run(some, question.asked, question.held)
+            return {name: values[: len(some)] for name, values in outputs.items()}
+
+        if trigger is None:
+            outputs = explain(pixels)
+            return [self._explanation(outputs, row, picture, question) for row, picture in enumerate(pictures)]
+        frames = trigger.frames(len(pictures), self.card)
+        rows = triggered_rows(pixels, frames, self._alone.logits, explain, self.card)
+        return [
+            self._explanation({name: values[None] for name, values in row.items()}, 0, picture, question)
+            if SALIENCY in row
+            else Unexplained(row[LOGITS], self.card, picture, trigger.spec, question.target, question.against)
+            for row, picture in zip(rows, pictures, strict=True)
+        ]
+
+    def _trigger(self, when: str | Trigger | None) -> Trigger | None:
+        """The trigger that is meant, checked, with its classifier open; None where every picture is explained."""
+        if when is None:
+            return self._when
+        if isinstance(when, Trigger):
+            trigger = when
+        else:
+            trigger = self._triggers.get(str(when)) or self._triggers.setdefault(str(when), Trigger(when))
+        trigger.check(self.card)
+        if trigger.always:
+            return None
+        self._alone.backend()
+        return trigger
 
     def _explanation(self, outputs: Arrays, row: int, picture: Picture, question: Question) -> Explanation:
         return Explanation(
@@ -297,16 +358,25 @@ class Explainer(Closing):
         )
 
 
-def _load_engine(path: Path, cuda_graph: bool, zero_copy: bool | None, contexts: int) -> Explainer:
+def _load_engine(
+    path: Path, cuda_graph: bool, zero_copy: bool | None, contexts: int, when: str | Trigger | None
+) -> Explainer:
     from whymask.runtime.engine_card import CLASSIFIER
     from whymask.runtime.trt import TrtBackend
 
     backend = TrtBackend(path, cuda_graph=cuda_graph, zero_copy=zero_copy, contexts=contexts)
+    if backend.engine_card.role == CLASSIFIER:
+        backend.close()
+        raise ArtefactError(f"{path}: the engine of the classifier alone; load that of the fused graph")
+    alone = Alone(lambda: open_alone_engine(path, backend, cuda_graph, contexts))
+    return _explainer(backend, path, alone, when)
+
+
+def _explainer(backend: Backend, path: Path, alone: Alone, when: str | Trigger | None) -> Explainer:
     try:
-        if backend.engine_card.role == CLASSIFIER:
-            raise ArtefactError(f"{path}: the engine of the classifier alone; load that of the fused graph")
-        return Explainer(backend, str(path))
+        return Explainer(backend, str(path), alone, when)
     except BaseException:
+        alone.close()
         backend.close()
         raise
 

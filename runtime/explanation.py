@@ -61,7 +61,12 @@ class Explanation:
         classify: the graph's classifier, for `certify` and `instances`.
         refined: steps by which the saliency was refined after the pass, or None.
         against: index of the class that the explained one is held against, or None for the class by itself.
+
+    Attributes:
+        explained: whether there is a mask; False where a trigger did not choose the picture.
     """
+
+    explained = True
 
     def __init__(
         self,

@@ -1,4 +1,16 @@
-"""ONNX Runtime as a backend: the provider is chosen and stated, or asked for, and never silently another."""
+"""ONNX Runtime as a backend: the provider is chosen and stated, or asked for, and never silently another.
+
+Session settings, and what they are for:
+
+- Threads inside one operator: ONNX Runtime's default, one a physical core, for a single stream. Give `threads=1` where
+  several threads or processes explain at once, and the number of cores that is granted in a container.
+- Operators run one after the other, ONNX Runtime's default: no second pool of threads.
+- Waiting threads spin, which answers sooner; two sessions used in turn must not (`spin=False`), as of a trigger or a
+  benchmark's pair: they would take each other's cores (two ResNet-18 in turn took 46 ms in place of 32).
+- Memory: each session has an arena of ONNX Runtime's own, which keeps what its largest batch took, and its own weights.
+
+What stays on the GPU between graphs is the engine's part: `TrtBackend.run_on_device`.
+"""
 
 from __future__ import annotations
 
@@ -42,6 +54,9 @@ class OrtBackend(Closing):
         spin: let those threads wait for the next call by spinning, which answers sooner; without it they sleep between
             calls, so that they take no core from another graph of the same process.
 
+    Attributes:
+        metadata: the file's own texts, by key.
+
     Raises:
         MissingExtra: onnxruntime is not installed.
         BackendError: the provider that was asked for does not load.
@@ -62,7 +77,7 @@ class OrtBackend(Closing):
         self._provider: str = self._session.get_providers()[0]
         self._inputs = {node.name: _tensor_info(node) for node in self._session.get_inputs()}
         self._outputs = {node.name: _tensor_info(node) for node in self._session.get_outputs()}
-        self._metadata: dict[str, str] = dict(self._session.get_modelmeta().custom_metadata_map)
+        self.metadata: dict[str, str] = dict(self._session.get_modelmeta().custom_metadata_map)
         self._card: Card | None = None
 
     @property
@@ -94,7 +109,7 @@ class OrtBackend(Closing):
             ArtefactError: there is none, it is broken, or its schema is newer than this version reads.
         """
         if self._card is None:
-            text = self._metadata.get(METADATA_KEY)
+            text = self.metadata.get(METADATA_KEY)
             if text is None:
                 raise ArtefactError(
                     f"{self._path}: no card in the graph (metadata key {METADATA_KEY!r}), so it was not made by "

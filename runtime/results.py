@@ -70,7 +70,7 @@ def overlay_names(pictures: Iterable[Path], out: Path) -> dict[Path, Path]:
 def record(
     result: Explanation,
     file: Path,
-    overlay: Path,
+    overlay: Path | None,
     instances: Sequence[Instance] | None = None,
     classes: Sequence[Explanation] | None = None,
 ) -> dict[str, Any]:
@@ -79,7 +79,7 @@ def record(
     Args:
         result: the explanation.
         file: the picture.
-        overlay: its overlay.
+        overlay: its overlay, or None where there is none.
         instances: its instances, or None where they were not asked for.
         classes: explanations of the likeliest classes, or None where they were not asked for.
 
@@ -91,18 +91,29 @@ def record(
         top-1 when it alone is shown; only the last can be false), `confidence` (of the class then), `area`, `box` and
         `mask` as above. Their masks add up to the whole's, but for single pixels where sizes differ. `against`, where
         asked for, is the index of the class that the explained one is held against. `classes`, where asked for, is a
-        list, the likeliest first: of each `label`, `index`, `confidence`, `area`, `box` and `mask`.
+        list, the likeliest first: of each `label`, `index`, `confidence`, `area`, `box` and `mask`. Where a trigger
+        did not choose the picture, `explained` is False, and all that needs the mask is left out.
     """
-    certificate = {"kept": result.kept, "necessary": result.necessary}
-    return {
+    decision = {
         "file": str(file),
-        "overlay": overlay.name,
+        "overlay": None if overlay is None else overlay.name,
         "label": result.label,
         "index": result.index,
         "confidence": round(result.confidence, 6),
-        "area": round(result.area, 6),
+        "explained": result.explained,
         "target": result.target,
         **({} if result.against is None else {"against": result.against}),
+    }
+    return decision | (_extent(result, instances, classes) if result.explained else {})
+
+
+def _extent(
+    result: Explanation, instances: Sequence[Instance] | None, classes: Sequence[Explanation] | None
+) -> dict[str, Any]:
+    """What a record says of the mask."""
+    certificate = {"kept": result.kept, "necessary": result.necessary}
+    return {
+        "area": round(result.area, 6),
         "threshold": result.threshold,
         **_mask_record(result, result.picture),
         **{name: value for name, value in certificate.items() if value is not None},

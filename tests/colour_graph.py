@@ -15,7 +15,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from whymask.runtime.alone import CLASSIFIER_KEY, classifier_path
 from whymask.runtime.card import METADATA_KEY, Card, ClassifierCard, ExplainerCard, InputCard
+from whymask.runtime.files import sha256_of
 from whymask.runtime.onnx_wire import encode
 
 LABELS = ("red", "green", "blue")
@@ -50,6 +52,8 @@ class Options:
     without: tuple[str, ...] = ()
     """Outputs to leave out."""
     extra_input: str = ""
+    classifier: str = ""
+    """Digest of the classifier's file, as the graph's metadata has it."""
 
 
 def card_of(options: Options) -> Card:
@@ -71,6 +75,14 @@ def write_graph(path: Path, **values: object) -> Path:
     return path
 
 
+def write_pair(path: Path, **values: object) -> Path:
+    """Write a graph with its classifier alone beside it; keywords are the fields of `Options`."""
+    alone = {"target": False, "metadata": None, "without": ("saliency", "mask")}
+    same = {name: values[name] for name in ("batch", "height", "width") if name in values}
+    classifier = write_graph(classifier_path(path), **alone, **same)
+    return write_graph(path, **{"classifier": sha256_of(classifier), **values})
+
+
 def model(options: Options) -> bytes:
     """The graph as ONNX bytes, opset 17, IR 8."""
     text = card_of(options).to_json() if options.metadata == "" else options.metadata
@@ -81,6 +93,8 @@ def model(options: Options) -> bytes:
     whole = encode(1, 8) + encode(7, graph) + encode(8, encode(2, 17))
     if text is not None:
         whole += encode(14, encode(1, METADATA_KEY.encode()) + encode(2, text.encode()))
+    if options.classifier:
+        whole += encode(14, encode(1, CLASSIFIER_KEY.encode()) + encode(2, options.classifier.encode()))
     return whole
 
 

@@ -22,7 +22,9 @@ class FakeTrt:
 
     opened: ClassVar[list[tuple[str, bool]]] = []
 
-    def __init__(self, path: Path, *, cuda_graph: bool = False, zero_copy: bool | None = None) -> None:
+    def __init__(
+        self, path: Path, *, cuda_graph: bool = False, zero_copy: bool | None = None, contexts: int = 1
+    ) -> None:
         self.engine_card = read_sidecar(Path(path))
         self.card = self.engine_card.card
         self.zero_copy = bool(zero_copy)
