@@ -246,6 +246,7 @@ def _print_demo(results: DemoResults) -> None:
 
 def _hand_over(record: BenchRecord | SweepRecord, output: Path | None, as_json: bool) -> None:
     """Files, and the record or its table on standard output."""
+    from whymask.benchmarks.sweep_record import SweepRecord
     from whymask.benchmarks.sweep_report import write_bench
 
     written = write_bench(record, output) if output is not None else []
@@ -253,7 +254,7 @@ def _hand_over(record: BenchRecord | SweepRecord, output: Path | None, as_json: 
         typer.echo(record.to_json(), nl=False)
         return
     saved = [f"record: {path}" for path in written] or ["keep the samples with -o bench.json"]
-    if hasattr(record, "points"):
+    if isinstance(record, SweepRecord):
         _print_sweep(record, saved)
     else:
         _print_bench(record, saved)
