@@ -162,7 +162,7 @@ def _grad_cam(name: str, ground: RivalGround) -> Timed:
     ground.stack.callback(torch.set_num_threads, before)
     stated = (
         f"Grad-CAM (Selvaraju et al. 2017) by pytorch-grad-cam in torch {torch.__version__}, {runtime.threads} "
-        "threads, of a fixed class, which does not change its cost"
+        f"thread{'' if runtime.threads == 1 else 's'}, of a fixed class, which does not change its cost"
     )
     macs = ground.artefact.pair.fused.card.cost.get("classifier_macs")
     cost = {} if macs is None else {"macs": macs * (1.0 + 2.0 * layer.tail)}

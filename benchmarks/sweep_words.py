@@ -185,7 +185,7 @@ def _counted(row: Row) -> list[str]:
     """Multiply-adds a picture, nodes and megabytes; a dash where nobody counted."""
     macs, nodes, size = (row.cost.get(name) for name in ("macs", "nodes", "bytes"))
     return [
-        "—" if macs is None else f"{macs / 1e6:.4g} M",
+        "—" if macs is None else f"{_figure(macs / 1e6)} M",
         "—" if nodes is None else f"{nodes:.0f}",
         "—" if size is None else f"{size / 1e6:.3g}",
     ]
