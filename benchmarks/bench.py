@@ -105,7 +105,7 @@ def run_bench(
     with open_pair(file, alone_file, RunOptions(provider, threads, cuda_graph), meter.mark) as pair:
         check_graphs(pair, file, alone_file, settings.batch)
         card = pair.fused.card
-        pictures, source = _pictures(data, settings, card.input)
+        pictures, source = pictures_from(data, settings, card.input)
         images = np.stack([fit(picture, card.input) for picture in pictures])
         share = agreement(pair, images[:AGREEMENT_PICTURES], settings.batch, alone_file)
         measured = _measure(pair, pictures, images, settings, on_progress)
@@ -170,8 +170,8 @@ def _record(
         schema=SCHEMA_VERSION,
         kind=KIND,
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        fused_file=_graph_file(files[0]),
-        classifier_file=_graph_file(files[1]),
+        fused_file=graph_file(files[0]),
+        classifier_file=graph_file(files[1]),
         classifier_id=card.classifier.id,
         explainer_kind=card.explainer.kind,
         precision=runtime.precision,
@@ -235,7 +235,17 @@ def _gpu_run(runtime: Runtime, measured: _Measured) -> GpuRun:
     )
 
 
-def _pictures(data: Path | None, settings: BenchSettings, card: InputCard) -> tuple[list[Picture], PictureSource]:
+def pictures_from(data: Path | None, settings: BenchSettings, card: InputCard) -> tuple[list[Picture], PictureSource]:
+    """Real pictures of a folder, else synthetic ones: of a camera's size, or of the graph's where nothing resizes.
+
+    Args:
+        data: the folder; None takes synthetic pictures.
+        settings: how many, and their seed.
+        card: the graph's input.
+
+    Raises:
+        InputError: the folder cannot be used.
+    """
     if data is not None:
         return load_pictures(data, settings.pictures, settings.seed)
     if importlib.util.find_spec("PIL") is None:
@@ -285,5 +295,6 @@ def _samples(measured: _Measured) -> dict[str, list[Any]]:
     }
 
 
-def _graph_file(path: Path) -> GraphFile:
+def graph_file(path: Path) -> GraphFile:
+    """Name, digest and size of a file."""
     return GraphFile(path.name, sha256_of(path), path.stat().st_size)

@@ -18,9 +18,10 @@ from numpy.typing import NDArray
 from whymask.benchmarks.latency import Images, TimedRun
 from whymask.benchmarks.machine import usable_cpus
 from whymask.runtime.backends import Arrays, Backend, check_contract
-from whymask.runtime.card import IMAGE, LOGITS, TARGET
+from whymask.runtime.card import IMAGE, LOGITS
 from whymask.runtime.errors import ArtefactError, InputError
-from whymask.runtime.explainer import ENGINE_SUFFIXES, PREDICTED
+from whymask.runtime.explainer import ENGINE_SUFFIXES
+from whymask.runtime.feeds import feeds_for
 from whymask.runtime.ort import CPU, OrtBackend
 
 if TYPE_CHECKING:
@@ -163,10 +164,8 @@ def timed_runner(backend: Backend) -> TimedRun | None:
 
 
 def feeds(backend: Backend, images: Images) -> Mapping[str, NDArray[Any]]:
-    """What a graph is given for a batch: uint8 (B, H, W, 3), and the predicted class as target where it takes one."""
-    if TARGET not in backend.inputs:
-        return {IMAGE: images}
-    return {IMAGE: images, TARGET: np.full(len(images), PREDICTED, np.int64)}
+    """What a graph is given for a batch: uint8 (B, H, W, 3), and the predicted class where it takes a target."""
+    return feeds_for(backend.inputs, images)
 
 
 def batches_of(images: Images, batch: int) -> list[Images]:

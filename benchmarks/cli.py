@@ -6,7 +6,7 @@ Only typer and the runtime are imported here, so that `--help` works where nothi
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,14 +16,19 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from whymask.benchmarks.bench_record import BenchRecord
+    from whymask.benchmarks.bench_sweep import SweepOptions
     from whymask.benchmarks.demo_results import DemoResults
+    from whymask.benchmarks.latency import BenchSettings
+    from whymask.benchmarks.sweep_record import SweepRecord
 
 WIDTH_WHERE_NO_TERMINAL = 110
 """Columns of a table in a log; rich would take 80 and break its rows."""
 
 
 def bench(
-    file: Annotated[Path, typer.Argument(help="The fused ONNX file, or its TensorRT engine.")],
+    files: Annotated[
+        list[Path], typer.Argument(metavar="FILE...", help="Fused ONNX files, or their TensorRT engines.")
+    ],
     classifier: Annotated[
         Path | None,
         typer.Option(
@@ -51,8 +56,35 @@ def bench(
     energy: Annotated[
         bool, typer.Option("--energy", help="Measure joules an image too, in about 90 s more, where a sensor tells.")
     ] = False,
+    batches: Annotated[
+        str | None, typer.Option(metavar="B,B,…", help="Batches to sweep, such as 1,4,16; instead of --batch.")
+    ] = None,
+    scenario: Annotated[
+        list[str] | None,
+        typer.Option(help="single-stream (p90), multi-stream (8 a query, p99) or offline (images/s); may be repeated."),
+    ] = None,
+    against: Annotated[
+        str | None,
+        typer.Option(metavar="NAMES", help="Other methods beside: recipro-cam, cam, grad-cam, rise, with commas."),
+    ] = None,
+    run: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="The first file's run, for all of --against but rise.")
+    ] = None,
+    trigger_rate: Annotated[
+        list[float] | None,
+        typer.Option(metavar="SHARE", help="Also time explaining this share of the pictures only; may be repeated."),
+    ] = None,
+    loadgen: Annotated[
+        bool, typer.Option("--loadgen", help="Cross-check the scenarios with MLPerf's LoadGen.")
+    ] = False,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", metavar="JSON", help="Write the record, raw samples included.")
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FILE",
+            help="Write .json (raw samples included), .csv, .md or .html; without an ending a folder of all four.",
+        ),
     ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the record, and nothing else, on standard output.")
@@ -60,24 +92,92 @@ def bench(
 ) -> None:
     """Measure what the explanation costs beside the classifier alone, in interleaved pairs.
 
+    One file at one batch is a pair, with phases, memory and joules. Several files, --batches, --scenario, --against or
+    --trigger-rate make a sweep: all of them are called in turn, in rounds, each beside its own classifier.
+
     Example:
         whymask bench fused.onnx --data photos --threads 1 -o bench.json
         whymask bench fused.plan --data photos --cuda-graph --energy -o bench.json
+        whymask bench a.onnx b.onnx --scenario single-stream --against recipro-cam,rise --run run -o bench.html
     """
+    from whymask.benchmarks.bench_pair import RunOptions
+    from whymask.benchmarks.bench_sweep import SweepOptions
+    from whymask.benchmarks.latency import BenchSettings
+    from whymask.benchmarks.sweep_report import targets
+
+    if output is not None:
+        targets(output)
+    settings = BenchSettings(seconds=seconds, min_pairs=pairs, batch=batch, seed=seed)
+    options = SweepOptions(
+        classifier,
+        data,
+        RunOptions(provider, threads, cuda_graph),
+        tuple(name.strip() for name in against.split(",")) if against else (),
+        run,
+        tuple(trigger_rate or ()),
+        loadgen,
+    )
+    record: BenchRecord | SweepRecord
+    if len(files) > 1 or batches or scenario or options.against or options.trigger_rates or loadgen:
+        _refuse_in_a_sweep(
+            {"--energy": energy, "--batch with --batches or --scenario": _is_double(batch, batches, scenario)}
+        )
+        record = _sweep(files, batches or (None if scenario else str(batch)), scenario or [], options, settings)
+    else:
+        _refuse_alone({"--run": run})
+        record = _pair(files[0], options, settings, energy)
+    _hand_over(record, output, as_json)
+
+
+def _is_double(batch: int, batches: str | None, scenario: list[str] | None) -> bool:
+    return batch != 1 and bool(batches or scenario)
+
+
+def _refuse_in_a_sweep(given: dict[str, bool]) -> None:
+    from whymask.runtime.errors import InputError
+
+    for name, is_given in given.items():
+        if is_given:
+            raise InputError(f"{name} does not go with a sweep; bench one file at one batch for it, or leave it out")
+
+
+def _refuse_alone(given: dict[str, object]) -> None:
+    from whymask.runtime.errors import InputError
+
+    for name, value in given.items():
+        if value is not None:
+            raise InputError(
+                f"{name} is for --against, which was not given; add --against recipro-cam, or leave it out"
+            )
+
+
+def _pair(file: Path, options: SweepOptions, settings: BenchSettings, energy: bool) -> BenchRecord:
+    """One file beside its classifier, with all that one pair can tell."""
     from whymask.benchmarks.bench import run_bench
     from whymask.benchmarks.energy import EnergySettings
-    from whymask.benchmarks.latency import BenchSettings
 
-    settings = BenchSettings(seconds=seconds, min_pairs=pairs, batch=batch, seed=seed)
-    joules = EnergySettings() if energy else None
-    with _percent(f"bench {file.name}, % of {seconds:g} s", "the interval is narrow enough") as on_progress:
-        record = run_bench(file, classifier, data, provider, threads, settings, on_progress, cuda_graph, joules)
-    if output is not None:
-        record.save(output)
-    if as_json:
-        typer.echo(record.to_json(), nl=False)
-    else:
-        _print_bench(record, output)
+    joules, how = EnergySettings() if energy else None, options.run_options
+    files = (file, options.classifier, options.data)
+    with _percent(f"bench {file.name}, % of {settings.seconds:g} s", "the interval is narrow enough") as on_progress:
+        return run_bench(*files, how.provider, how.threads, settings, on_progress, how.cuda_graph, joules)
+
+
+def _sweep(
+    files: list[Path], batches: str | None, scenario: list[str], options: SweepOptions, settings: BenchSettings
+) -> SweepRecord:
+    """Every point of a sweep, each with its own progress."""
+    from whymask.benchmarks.bench_scenarios import batches_from_text, points
+    from whymask.benchmarks.bench_sweep import run_sweep
+
+    with ExitStack() as shown:
+
+        def on_point(name: str) -> Callable[[float], None]:
+            shown.close()  # the former point's bar
+            bar = _percent(f"{name}, % of {settings.seconds:g} s", "every interval is narrow enough")
+            return shown.enter_context(bar)
+
+        where = points(scenario, batches_from_text(batches) if batches else ())
+        return run_sweep(files, where, options, settings, on_point)
 
 
 def demo(
@@ -144,7 +244,23 @@ def _print_demo(results: DemoResults) -> None:
     console.print(f"· report: {results.report}", markup=False, style="bold")
 
 
-def _print_bench(record: BenchRecord, output: Path | None) -> None:
+def _hand_over(record: BenchRecord | SweepRecord, output: Path | None, as_json: bool) -> None:
+    """Files, and the record or its table on standard output."""
+    from whymask.benchmarks.sweep_record import SweepRecord
+    from whymask.benchmarks.sweep_report import write_bench
+
+    written = write_bench(record, output) if output is not None else []
+    if as_json:
+        typer.echo(record.to_json(), nl=False)
+        return
+    saved = [f"record: {path}" for path in written] or ["keep the samples with -o bench.json"]
+    if isinstance(record, SweepRecord):
+        _print_sweep(record, saved)
+    else:
+        _print_bench(record, saved)
+
+
+def _print_bench(record: BenchRecord, saved: list[str]) -> None:
     """Table, sentence and notes on standard output."""
     from whymask.benchmarks.latency_table import headline, notes, table_from_record, where
 
@@ -153,6 +269,19 @@ def _print_bench(record: BenchRecord, output: Path | None) -> None:
     console.print(where(record), markup=False, soft_wrap=True, style="dim")
     style = "bold" if record.verdict.valid else "bold yellow"
     console.print(headline(record), markup=False, soft_wrap=True, style=style)
-    saved = f"record: {output}" if output else "keep the samples with -o bench.json"
-    for note in (*notes(record), saved):
+    for note in (*notes(record), *saved):
+        console.print(f"· {note}", markup=False, soft_wrap=True)
+
+
+def _print_sweep(record: SweepRecord, saved: list[str]) -> None:
+    """A table a point with its sentences, then the notes."""
+    from whymask.benchmarks.sweep_words import notes, said_of, sweep_tables, where
+
+    console = wide_console()
+    console.print(where(record), markup=False, soft_wrap=True, style="dim")
+    for point, shown in zip(record.points, sweep_tables(record), strict=True):
+        console.print(shown)
+        for said in said_of(point):
+            console.print(said, markup=False, soft_wrap=True)
+    for note in (*notes(record), *saved):
         console.print(f"· {note}", markup=False, soft_wrap=True)

@@ -19,13 +19,25 @@ from whymask.benchmarks.compare_reports import (
     evaluation_likeness,
     verification_likeness,
 )
+from whymask.benchmarks.compare_suite import compare_suites, suite_likeness, suite_record
+from whymask.benchmarks.compare_sweep import compare_sweeps, sweep_likeness
+from whymask.benchmarks.suite.record import KIND as SUITE
+from whymask.benchmarks.sweep_record import KIND as SWEEP
 from whymask.runtime.errors import ArtefactError, InputError
 
 RECORD_SCHEMA = 1
 EVALUATION, VERIFICATION = "whymask.evaluate", "whymask.verify"
 MARKS = {EVALUATION: {"graph", "method", "sets"}, VERIFICATION: {"reference", "measured", "figures"}}
 """Fields by which the kinds are known that do not name themselves."""
-LIKENESS = {BENCH: bench_likeness, EVALUATION: evaluation_likeness, VERIFICATION: verification_likeness}
+LIKENESS = {
+    BENCH: bench_likeness,
+    SWEEP: sweep_likeness,
+    SUITE: suite_likeness,
+    EVALUATION: evaluation_likeness,
+    VERIFICATION: verification_likeness,
+}
+NAMED = (BENCH, SWEEP, SUITE)
+"""Kinds that name themselves."""
 
 
 @dataclass(frozen=True)
@@ -117,7 +129,7 @@ def _compare(
     names, kind = (str(before_file), str(after_file)), before[0]
     if kind != after[0]:
         raise InputError(f"{names[0]} is of {kind} and {names[1]} of {after[0]}; give two of a kind beside each other")
-    if kind == BENCH:
+    if kind in (BENCH, SWEEP):
         check_valid(names[0], before[1])
         check_valid(names[1], after[1])
     if kind == VERIFICATION and not before[1]["passed"]:
@@ -133,8 +145,9 @@ def _compare(
 def _findings(
     kind: str, before: dict[str, Any], after: dict[str, Any], limit: float
 ) -> tuple[list[Finding], list[str]]:
-    if kind == BENCH:
-        return compare_benches(before, after, limit)
+    judges = {BENCH: compare_benches, SWEEP: compare_sweeps, SUITE: compare_suites}
+    if kind in judges:
+        return judges[kind](before, after, limit)
     if kind == EVALUATION:
         return compare_evaluations(before, after, limit), []
     return compare_verifications(before, after), []
@@ -151,11 +164,14 @@ def _read(file: Path) -> tuple[str, dict[str, Any]]:
     except (OSError, ValueError) as error:
         raise ArtefactError(f"{file}: cannot be read as JSON: {error}") from None
     fields = set(record) if isinstance(record, dict) else set()
-    kinds = [BENCH] if fields and record.get("kind") == BENCH else [k for k, marks in MARKS.items() if marks <= fields]
+    named = [kind for kind in NAMED if fields and record.get("kind") == kind]
+    kinds = named or [kind for kind, marks in MARKS.items() if marks <= fields]
     if not kinds:
         raise ArtefactError(
             f"{file}: no record of whymask bench, evaluate or verify; write one with -o {file.name}, ending in .json"
         )
+    if kinds[0] == SUITE:
+        record = suite_record(file)
     try:
         _likeness(kinds[0], record)
     except (KeyError, TypeError, AttributeError) as error:

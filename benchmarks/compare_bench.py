@@ -37,16 +37,38 @@ COUNTS = {"macs": "multiply-adds", "nodes": "nodes"}
 
 def bench_likeness(record: Record) -> dict[str, object]:
     """What two runs must share for their figures to be compared, by the name that `--allow` takes."""
-    machine, gpu = record["machine"], record.get("gpu") or {}
-    alike: dict[str, object] = {name: machine[name] for name in ("cpu", "cores", "architecture", "system", "governor")}
-    alike |= {"board": machine["device"], "device": gpu.get("device", ""), "cuda_graph": gpu.get("cuda_graph", False)}
+    gpu = record.get("gpu") or {}
+    alike = _machine(record["machine"])
+    alike |= {"device": gpu.get("device", ""), "cuda_graph": gpu.get("cuda_graph", False)}
     # Records of schema 1 have no backend: there was but one.
     alike |= {"backend": record.get("backend", "onnxruntime"), **{name: record[name] for name in FIELDS}}
-    versions = {name: record["versions"].get(name) for name in RUNTIME_PACKAGES}
+    versions = _runtime_versions(record["versions"])
     state = gpu.get("after") or {}
     versions |= {"CUDA": gpu.get("cuda"), "TensorRT": gpu.get("library"), "driver": state.get("driver")}
-    told = ", ".join(f"{name} {version}" for name, version in versions.items() if version)
-    return {**alike, "power_mode": state.get("power_mode", ""), "versions": told}
+    return {**alike, "power_mode": state.get("power_mode", ""), "versions": _told(versions)}
+
+
+def machine_likeness(machine: Record, versions: Record) -> dict[str, object]:
+    """What two records of any kind must share of the machine and of what runs the graphs.
+
+    Args:
+        machine: `describe_machine` as JSON has it.
+        versions: of packages.
+    """
+    return {**_machine(machine), "versions": _told(_runtime_versions(versions))}
+
+
+def _machine(machine: Record) -> dict[str, object]:
+    alike: dict[str, object] = {name: machine[name] for name in ("cpu", "cores", "architecture", "system", "governor")}
+    return alike | {"board": machine["device"]}
+
+
+def _runtime_versions(versions: Record) -> dict[str, str | None]:
+    return {name: versions.get(name) for name in RUNTIME_PACKAGES}
+
+
+def _told(versions: Mapping[str, str | None]) -> str:
+    return ", ".join(f"{name} {version}" for name, version in versions.items() if version)
 
 
 def check_valid(name: str, record: Record) -> None:

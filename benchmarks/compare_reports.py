@@ -6,7 +6,7 @@ is judged with it, for a mask that keeps everything keeps every class as well.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -51,12 +51,25 @@ def compare_evaluations(before: Record, after: Record, limit: float) -> list[Fin
     return [finding for name in shared for finding in _compare_sets(first[name], second[name], limit)]
 
 
-def _compare_sets(before: Faithfulness, after: Faithfulness, limit: float) -> list[Finding]:
-    if before.files != after.files:
+def check_pictures(name: str, before: Sequence[str], after: Sequence[str]) -> None:
+    """Refuse a set that holds other pictures in the two reports.
+
+    Args:
+        name: of the set.
+        before, after: names of its pictures, in order.
+
+    Raises:
+        ArtefactError: they differ.
+    """
+    if list(before) != list(after):
         raise ArtefactError(
-            f"{before.name}: {len(before.files)} and {len(after.files)} pictures, and not the same ones; "
+            f"{name}: {len(before)} and {len(after)} pictures, and not the same ones; "
             "evaluate both graphs on the same folder with the same --limit"
         )
+
+
+def _compare_sets(before: Faithfulness, after: Faithfulness, limit: float) -> list[Finding]:
+    check_pictures(before.name, before.files, after.files)
     cases = [case for case in before.kept if case.map == EXPLAINER and case in after.kept]
     findings = []
     for fill in dict.fromkeys(case.fill for case in cases):

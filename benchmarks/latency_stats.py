@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,8 @@ from whymask.runtime.errors import InputError
 
 Times = NDArray[np.float64]
 """float64 (n,), milliseconds."""
+Statistic: TypeAlias = Callable[..., Any]
+"""`np.median` or `np.mean`."""
 
 BUSY_TOLERANCE_CORES = 0.25
 """What a quiet system's own services may use of the cores that the measurement needs."""
@@ -115,16 +118,29 @@ def paired_ratio(fused_ms: Times, classifier_ms: Times, confidence: float, resam
     Raises:
         InputError: the series differ in length, or are empty.
     """
-    count = fused_ms.size
-    if count == 0 or count != classifier_ms.size:
-        raise InputError(
-            f"{count} samples of the fused graph and {classifier_ms.size} of the classifier; expected pairs"
-        )
-    fused, classifier = resampled_medians((fused_ms, classifier_ms), resamples, seed)
-    ratios = fused / classifier
+    return _ratio(fused_ms, classifier_ms, confidence, resamples, seed, np.median)
+
+
+def paired_mean_ratio(fused_ms: Times, classifier_ms: Times, confidence: float, resamples: int, seed: int) -> Ratio:
+    """As `paired_ratio`, of the means: for calls of two kinds, of which a median sees only the commoner.
+
+    Args:
+        fused_ms, classifier_ms, confidence, resamples, seed: as there.
+
+    Raises:
+        InputError: the series differ in length, or are empty.
+    """
+    return _ratio(fused_ms, classifier_ms, confidence, resamples, seed, np.mean)
+
+
+def _ratio(above: Times, below: Times, confidence: float, resamples: int, seed: int, statistic: Statistic) -> Ratio:
+    count = above.size
+    if count == 0 or count != below.size:
+        raise InputError(f"{count} samples of the fused graph and {below.size} of the classifier; expected pairs")
+    resampled = _resampled((above, below), resamples, seed, statistic)
     tail = 100.0 * (1.0 - confidence) / 2.0
-    low, high = np.percentile(ratios, (tail, 100.0 - tail))
-    value = float(np.median(fused_ms) / np.median(classifier_ms))
+    low, high = np.percentile(resampled[0] / resampled[1], (tail, 100.0 - tail))
+    value = float(statistic(above) / statistic(below))
     return Ratio(value, float(low), float(high), confidence, resamples, _block(count))
 
 
@@ -139,14 +155,18 @@ def resampled_medians(series: Sequence[Times], resamples: int, seed: int) -> NDA
     Returns:
         float64 (series, resamples).
     """
+    return _resampled(series, resamples, seed, np.median)
+
+
+def _resampled(series: Sequence[Times], resamples: int, seed: int, statistic: Statistic) -> NDArray[np.float64]:
     count = series[0].size
     random = np.random.default_rng(seed)
-    medians = np.empty((len(series), resamples))
+    found = np.empty((len(series), resamples))
     for start in range(0, resamples, _RESAMPLES_AT_ONCE):
         some = min(_RESAMPLES_AT_ONCE, resamples - start)
         chosen = _blocks(random, count, _block(count), some)
-        medians[:, start : start + some] = [np.median(each[chosen], 1) for each in series]
-    return medians
+        found[:, start : start + some] = [statistic(each[chosen], axis=-1) for each in series]
+    return found
 
 
 def _block(count: int) -> int:

@@ -149,6 +149,35 @@ def histogram(shares: NDArray[np.float64], label: str, caption: str, bins: int =
     return _svg("".join(parts), WIDTH, HEIGHT, f"histogram of {label}, median {middle:.0%}", caption)
 
 
+def bars_chart(values: NDArray[np.float64], label: str, caption: str, bins: int = 30) -> Html:
+    """How many of some values lie where, on an axis in their own unit, with their median.
+
+    Args:
+        values: float64 (n,), at least one.
+        label: name of the axis, with the unit.
+        caption: shown below.
+        bins: bars over the whole axis.
+    """
+    counts, edges = np.histogram(values, bins=bins)
+    low, span, most = float(edges[0]), float(edges[-1] - edges[0]), int(counts.max())
+    parts = []
+    for step in range(5):
+        x = _across(step / 4, 1.0)
+        parts.append(f'<path class="grid" d="M{x} {TOP}V{HEIGHT - BOTTOM}"/>')
+        parts.append(_words(x, HEIGHT - BOTTOM + 16, f"{low + span * step / 4:.3g}", "soft", "middle"))
+    for count, left, right in zip(counts.tolist(), edges[:-1].tolist(), edges[1:].tolist(), strict=True):
+        x, y, end = _across((left - low) / span, 1.0), _up(count, most), _across((right - low) / span, 1.0)
+        size = f'width="{max(end - x - 1, 0.5):.1f}" height="{HEIGHT - BOTTOM - y:.1f}"'
+        parts.append(f'<rect x="{x}" y="{y}" {size} fill="{FIRST}" fill-opacity=".8"/>')
+    middle = float(np.median(values))
+    x = _across((middle - low) / span, 1.0)
+    parts.append(f'<path d="M{x} {TOP}V{HEIGHT - BOTTOM}" stroke="{OTHERS[0]}" stroke-width="2"/>')
+    anchor, away = ("end", -6) if middle - low > span / 2 else ("start", 6)
+    parts.append(_words(x + away, TOP + 12, f"median {middle:.3g}", "ink strong", anchor))
+    parts.append(_words((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 6, label, "ink", "middle"))
+    return _svg("".join(parts), WIDTH, HEIGHT, f"histogram of {label}, median {middle:.3g}", caption)
+
+
 def side_by_side(charts: Sequence[str]) -> Html:
     """Charts in as many columns as the window holds."""
     return Html(f'<div class="charts">{"".join(charts)}</div>')
