@@ -1,6 +1,6 @@
 """The commands `bench` and `demo`: plain typed functions that the runtime's command line picks up.
 
-Only typer and the runtime are imported here, so that `--help` works where nothing else is installed.
+Only typer, the options and the runtime are imported here, so that `--help` works where nothing else is installed.
 """
 
 from __future__ import annotations
@@ -11,6 +11,28 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from whymask.benchmarks.bench_options import (
+    Against,
+    AsJson,
+    Batch,
+    Batches,
+    Classifier,
+    CudaGraph,
+    Data,
+    Energy,
+    Files,
+    Loadgen,
+    Output,
+    Pairs,
+    Provider,
+    Run,
+    Scenario,
+    Seconds,
+    Seed,
+    Threads,
+    TriggerRate,
+)
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -26,69 +48,25 @@ WIDTH_WHERE_NO_TERMINAL = 110
 
 
 def bench(
-    files: Annotated[
-        list[Path], typer.Argument(metavar="FILE...", help="Fused ONNX files, or their TensorRT engines.")
-    ],
-    classifier: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            help="The classifier alone, of the same kind. [default: NAME.classifier.onnx or .plan beside the file]",
-        ),
-    ] = None,
-    data: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Folder of pictures. [default: synthetic ones, and that is said]")
-    ] = None,
-    provider: Annotated[
-        str | None,
-        typer.Option(help="cpu, cuda or tensorrt, for ONNX files. [default: the best that loads, and it is said]"),
-    ] = None,
-    threads: Annotated[
-        int | None, typer.Option(min=1, help="Threads in one operator, for ONNX files. [default: all cores]")
-    ] = None,
-    cuda_graph: Annotated[
-        bool, typer.Option("--cuda-graph/--no-cuda-graph", help="Capture each engine's call once and replay it.")
-    ] = False,
-    seconds: Annotated[float, typer.Option(min=0.1, help="Time limit in seconds; a steady ratio ends sooner.")] = 20.0,
-    pairs: Annotated[int, typer.Option(min=1, help="Fewest pairs to time; p99 wants 1000.")] = 100,
-    batch: Annotated[int, typer.Option(min=1, help="Pictures a call.")] = 1,
-    seed: Annotated[int, typer.Option(help="Of the pictures, the order of timing and the bootstrap.")] = 0,
-    energy: Annotated[
-        bool, typer.Option("--energy", help="Measure joules an image too, in about 90 s more, where a sensor tells.")
-    ] = False,
-    batches: Annotated[
-        str | None, typer.Option(metavar="B,B,…", help="Batches to sweep, such as 1,4,16; instead of --batch.")
-    ] = None,
-    scenario: Annotated[
-        list[str] | None,
-        typer.Option(help="single-stream (p90), multi-stream (8 a query, p99) or offline (images/s); may be repeated."),
-    ] = None,
-    against: Annotated[
-        str | None,
-        typer.Option(metavar="NAMES", help="Other methods beside: recipro-cam, cam, grad-cam, rise, with commas."),
-    ] = None,
-    run: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="The first file's run, for all of --against but rise.")
-    ] = None,
-    trigger_rate: Annotated[
-        list[float] | None,
-        typer.Option(metavar="SHARE", help="Also time explaining this share of the pictures only; may be repeated."),
-    ] = None,
-    loadgen: Annotated[
-        bool, typer.Option("--loadgen", help="Cross-check the scenarios with MLPerf's LoadGen.")
-    ] = False,
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            "--output",
-            "-o",
-            metavar="FILE",
-            help="Write .json (raw samples included), .csv, .md or .html; without an ending a folder of all four.",
-        ),
-    ] = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print the record, and nothing else, on standard output.")
-    ] = False,
+    files: Files,
+    classifier: Classifier = None,
+    data: Data = None,
+    provider: Provider = None,
+    threads: Threads = None,
+    cuda_graph: CudaGraph = False,
+    seconds: Seconds = 20.0,
+    pairs: Pairs = 100,
+    batch: Batch = 1,
+    seed: Seed = 0,
+    energy: Energy = False,
+    batches: Batches = None,
+    scenario: Scenario = None,
+    against: Against = None,
+    run: Run = None,
+    trigger_rate: TriggerRate = None,
+    loadgen: Loadgen = False,
+    output: Output = None,
+    as_json: AsJson = False,
 ) -> None:
     """Measure what the explanation costs beside the classifier alone, in interleaved pairs.
 

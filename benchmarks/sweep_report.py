@@ -32,6 +32,8 @@ from whymask.runtime.files import write_atomically
 STEM = "bench"
 SHOWN = 99.0
 """Percentile at which a chart ends, so that one interruption does not squeeze all else to a line."""
+LEAST_CUT = 100
+"""Fewest values of which any are left out."""
 
 Record = BenchRecord | SweepRecord
 
@@ -129,11 +131,15 @@ def _differences(row: Row, baseline: Row) -> Html:
 
 
 def _cut(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Values without the outermost per cent of each side."""
+    """Values without the outermost per cent of each side, where there are enough for one to be that."""
+    if values.size < LEAST_CUT:
+        return values
     low, high = np.percentile(values, (100.0 - SHOWN, SHOWN))
     kept: NDArray[np.float64] = values[(values >= low) & (values <= high)]
     return kept
 
 
 def _shown(row: Row) -> str:
-    return f"{len(row.samples_ms)} calls; the highest and the lowest {100 - SHOWN:g} % are not drawn."
+    calls = len(row.samples_ms)
+    left_out = f"; the highest and the lowest {100 - SHOWN:g} % are not drawn" if calls >= LEAST_CUT else ""
+    return f"{calls} calls{left_out}."

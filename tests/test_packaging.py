@@ -12,6 +12,7 @@ import pytest
 from repository import PARTS, ROOT, all_imports, modules, project, sources, third_party
 
 DISTRIBUTION_OF = {
+    "mlperf_loadgen": "mlcommons-loadgen",
     "pytorch_grad_cam": "grad-cam",
     "PIL": "pillow",
     "lightning_fabric": "lightning-fabric",
@@ -67,7 +68,7 @@ def test_every_module_imports(module: str):
         ("runtime", ("ort", "cli", "image", "tensorrt-rtx")),
         ("train", ("train",)),
         ("export", ("export", "tensorrt-rtx")),
-        ("benchmarks", ("bench", "evaluate", "export")),
+        ("benchmarks", ("bench", "evaluate", "export", "loadgen")),
     ],
 )
 def test_every_package_imported_is_brought_by_an_extra(part: str, extras: tuple[str, ...]):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
 import json
 import re
@@ -135,6 +136,19 @@ def test_the_page_is_whole_and_draws_calls_and_paired_differences(record: SweepR
     assert "<script" not in page and "http://" not in page and "https://" not in page
     assert page.count('aria-label="histogram of a.onnx, ms a call') == 2
     assert page.count('aria-label="histogram of a.onnx less classifier alone, ms') == 2
+
+
+@pytest.mark.parametrize("calls", [1, 2, 300])
+def test_few_calls_are_drawn_whole_and_many_without_their_outermost(record: SweepRecord, tmp_path: Path, calls: int):
+    point = record.points[0]
+    times = [1.0 + i for i in range(calls)]
+    rows = [dataclasses.replace(row, samples_ms=times, rounds=list(range(calls))) for row in point.rows]
+    changed = dataclasses.replace(record, points=(dataclasses.replace(point, rows=tuple(rows)),))
+    (path,) = write_bench(changed, tmp_path / "bench.html")
+    page = path.read_text()
+    assert ("are not drawn" in page) == (calls == 300)
+    assert f"median {(1 + calls) / 2:.3g}" in page
+    assert "nan" not in page
 
 
 def test_the_table_has_a_line_a_row_and_point(record: SweepRecord, tmp_path: Path):
