@@ -91,7 +91,9 @@ def match(
         InputError: pictures and classes of different numbers, or pictures too small for the network.
     """
     if pixels.ndim != 4 or len(pixels) != len(target):
-        raise InputError(f"matching: pictures {tuple(pixels.shape)}, {len(target)} classes; expected one class a picture")
+        raise InputError(
+            f"matching: pictures {tuple(pixels.shape)}, {len(target)} classes; expected one class a picture"
+        )
     layers = matched_layers(classifier, config.taps)
     picture = look_at(classifier, layers, pixels, target, config.fill)
     height, width = pixels.shape[-2:]

@@ -156,9 +156,7 @@ def eight_neighbour_variation(probability: Tensor) -> Tensor:
     return torch.stack([(a - b).abs().flatten(1).mean(1) for a, b in pairs]).mean(0)
 
 
-def random_backgrounds(
-    classifier: FrozenClassifier, height: int, width: int, seed: int, step: int
-) -> list[Tensor]:
+def random_backgrounds(classifier: FrozenClassifier, height: int, width: int, seed: int, step: int) -> list[Tensor]:
     """Gaussian noise of the normalised space, and pixels drawn evenly from 0–255; float32 (1, 3, H, W) each.
 
     One of each kind serves all pictures of a batch: none of them depends on its neighbours.
