@@ -6,12 +6,15 @@ import dataclasses
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Annotated, Any, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import typer
 
 from whymask.runtime.errors import InputError
 from whymask.runtime.progress import track
+
+if TYPE_CHECKING:
+    from whymask.runtime.methods import MethodOptions
 
 EXPLANATIONS = "explanations.jsonl"
 BATCH_SIZE = 8
@@ -41,6 +44,24 @@ RunFolder = Annotated[
     Path | None, typer.Option("--run", metavar="RUN", help="For --refine: the run directory of the graph.")
 ]
 
+Method = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="Without a graph: spend steps on each picture of --model; needs torch."),
+]
+Model = Annotated[
+    str | None, typer.Option(metavar="SPEC", help="For --method: torchvision:NAME, timm:NAME or FILE.py:FACTORY.")
+]
+Weights = Annotated[str | None, typer.Option(metavar="F", help="For --method: .safetensors or .pth of --model.")]
+Labels = Annotated[Path | None, typer.Option(metavar="F", help="For --method: a label a line, or JSON.")]
+Size = Annotated[str | None, typer.Option(help="For --method: input, 224 or 192x256.", show_default="the model's")]
+Mean = Annotated[str | None, typer.Option(help="For --method: of RGB in [0, 1].", show_default="the model's")]
+Std = Annotated[str | None, typer.Option(help="For --method: of RGB in [0, 1].", show_default="the model's")]
+Steps = Annotated[int | None, typer.Option(help="For --method: a picture.", show_default="the method's")]
+Seed = Annotated[int | None, typer.Option(help="For --method: of all its randomness.", show_default="0")]
+Circuit = Annotated[
+    int | None, typer.Option(metavar="K", help="For --method: write each circuit, K channels a layer (JSON, SVG).")
+]
+
 Refining: TypeAlias = Callable[[Iterator[Any]], Iterator[Any]]
 """Explanations → explanations, in their order."""
 
@@ -49,10 +70,13 @@ def explain(
     graph: Annotated[
         Path,
         typer.Argument(
-            metavar="FILE.onnx|FILE.plan", help="Fused graph of whymask export, or engine of whymask build."
+            metavar="FILE.onnx|FILE.plan",
+            help="Fused graph of whymask export, or engine of whymask build; with --method the first picture.",
         ),
     ],
-    pictures: Annotated[list[Path], typer.Argument(metavar="IMAGE_OR_DIR…", help="Pictures, or folders of them.")],
+    pictures: Annotated[
+        list[Path] | None, typer.Argument(metavar="IMAGE_OR_DIR…", help="Pictures, or folders of them.")
+    ] = None,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the results.")] = Path("explained"),
     target: Annotated[
         str | None,
@@ -75,6 +99,16 @@ def explain(
     ] = False,
     refine: Refine = None,
     run: RunFolder = None,
+    method: Method = None,
+    model: Model = None,
+    weights: Weights = None,
+    labels: Labels = None,
+    size: Size = None,
+    mean: Mean = None,
+    std: Std = None,
+    steps: Steps = None,
+    seed: Seed = None,
+    circuit: Circuit = None,
     as_json: AsJson = False,
 ) -> None:
     """Explain pictures: an overlay for each, and explanations.jsonl with label, confidence, area, box and mask.
@@ -83,26 +117,20 @@ def explain(
 
     Example:
         whymask explain fused.onnx photos/ -o explained --target zebra
+        whymask explain --method activation-matching --model timm:resnet18 photo.jpg -o explained
     """
-    from whymask.runtime.explainer import load
-    from whymask.runtime.results import pictures_from
+    from whymask.runtime.methods import MethodOptions
 
-    files = pictures_from(pictures, out)
-    with load(graph, provider, cuda_graph=cuda_graph) as explainer:
-        options = {"target": target, "against": against, "threshold": threshold, "area": area}
-        _check_classes(explainer, top, against, refine)
-        wanted = _Wanted(instances, top, _refining(explainer, refine, run))
-        records, skipped = _explain_files(explainer, files, out, options, wanted)
-        used = explainer.provider
-    if as_json:
-        summary = {"out": str(out), "provider": used, "explained": len(records), "skipped": skipped}
-        typer.echo(json.dumps({**summary, "explanations": records}, ensure_ascii=False))
-        return
-    for record in records[:10]:
-        typer.echo(_line(record))
-    if len(records) > 10:
-        typer.echo(f"… and {len(records) - 10} more")
-    typer.echo(f"{len(records)} explained on {used}, {len(skipped)} skipped; overlays and {EXPLANATIONS} in {out}")
+    by_method = MethodOptions(method, model, weights, labels, size, mean, std, steps, seed, circuit)
+    options = {"target": target, "against": against, "threshold": threshold, "area": area}
+    if method is not None:
+        of_graphs = {**options, "target": None, "top": top, "refine": refine, "run": run, "provider": provider}
+        _refuse(of_graphs | {"cuda-graph": cuda_graph or None})
+        summary = _by_method(by_method, [graph, *(pictures or [])], out, target, instances)
+    else:
+        wishes = _Wishes(instances, top, refine, run)
+        summary = _by_graph(graph, pictures or [], out, options, wishes, (provider, cuda_graph))
+    _report(summary, out, as_json)
 
 
 def inspect(
@@ -156,12 +184,97 @@ def _line(record: dict[str, Any]) -> str:
 
 
 @dataclasses.dataclass(frozen=True)
+class _Wishes:
+    """What else was asked of a graph."""
+
+    instances: bool
+    top: int | None
+    refine: int | None
+    run: Path | None
+
+
+@dataclasses.dataclass(frozen=True)
 class _Wanted:
-    """What else is made of each explanation: instances, the likeliest classes, a refined mask."""
+    """What else is made of each explanation: instances, the likeliest classes, a refined mask, more to record."""
 
     instances: bool
     top: int | None
     refining: Refining
+    noted: Callable[[Any, Path], dict[str, Any]]
+
+
+def _by_graph(
+    graph: Path,
+    pictures: list[Path],
+    out: Path,
+    options: dict[str, Any],
+    wishes: _Wishes,
+    backend: tuple[str | None, bool],
+) -> dict[str, Any]:
+    """Explain by a graph or an engine; what is told in the end."""
+    from whymask.runtime.explainer import load
+    from whymask.runtime.results import pictures_from
+
+    if not pictures:
+        raise InputError(f"{graph}: no picture to explain; name pictures or folders after it, or give --method NAME")
+    files = pictures_from(pictures, out)
+    with load(graph, backend[0], cuda_graph=backend[1]) as explainer:
+        _check_classes(explainer, wishes.top, options["against"], wishes.refine)
+        refining = _refining(explainer, wishes.refine, wishes.run)
+        wanted = _Wanted(wishes.instances, wishes.top, refining, _refined)
+        records, skipped = _explain_files(explainer, files, out, options, wanted)
+        return _summary(out, explainer.provider, records, skipped)
+
+
+def _by_method(
+    options: MethodOptions, pictures: list[Path], out: Path, target: str | None, instances: bool
+) -> dict[str, Any]:
+    """Explain by a per-image method; what is told in the end."""
+    from whymask.runtime.methods import MethodExplainer, load_method
+    from whymask.runtime.results import pictures_from
+
+    files = pictures_from(pictures, out)
+    with MethodExplainer(load_method(options)) as explainer:
+
+        def noted(result: Any, overlay: Path) -> dict[str, Any]:
+            if options.circuit is None:
+                return dict(result.facts)
+            return result.facts | {"circuit": explainer.write_circuit(result, overlay, options.circuit)}
+
+        wanted = _Wanted(instances, None, lambda results: results, noted)
+        records, skipped = _explain_files(explainer, files, out, {"target": target}, wanted)
+        return _summary(out, explainer.provider, records, skipped)
+
+
+def _refuse(options: dict[str, object]) -> None:
+    """Refuse what only a graph takes."""
+    for name, value in options.items():
+        if value is not None:
+            raise InputError(f"--{name}: only a graph takes it, and --method has none; leave one of the two out")
+
+
+def _refined(result: Any, overlay: Path) -> dict[str, Any]:
+    del overlay
+    return {} if result.refined is None else {"refined": result.refined}
+
+
+def _summary(out: Path, used: str, records: list[dict[str, Any]], skipped: list[dict[str, str]]) -> dict[str, Any]:
+    counts = {"out": str(out), "provider": used, "explained": len(records), "skipped": skipped}
+    return {**counts, "explanations": records}
+
+
+def _report(summary: dict[str, Any], out: Path, as_json: bool) -> None:
+    """Say what was made."""
+    if as_json:
+        typer.echo(json.dumps(summary, ensure_ascii=False))
+        return
+    records = summary["explanations"]
+    for record in records[:10]:
+        typer.echo(_line(record))
+    if len(records) > 10:
+        typer.echo(f"… and {len(records) - 10} more")
+    told = f"{len(records)} explained on {summary['provider']}, {len(summary['skipped'])} skipped"
+    typer.echo(f"{told}; overlays and {EXPLANATIONS} in {out}")
 
 
 def _check_classes(explainer: Any, top: int | None, against: str | None, refine: int | None) -> None:
@@ -208,8 +321,8 @@ def _explain_files(
                 parts = result.instances() if wanted.instances else None
                 classes = None if wanted.top is None else result.top_explanations()[: wanted.top]
                 write_overlay(result, names[file], parts, classes)
-                marked = {} if result.refined is None else {"refined": result.refined}
-                records.append(record(result, file, names[file], parts, classes) | marked)
+                noted = wanted.noted(result, names[file])
+                records.append(record(result, file, names[file], parts, classes) | noted)
                 stream.write(json_line(records[-1]))
                 progress.advance()
         if not records:

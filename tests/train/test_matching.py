@@ -267,7 +267,7 @@ def test_settings_that_explain_nothing_are_refused(values: dict[str, object], me
 
 def test_pictures_that_do_not_fit_are_refused(quadrant: FrozenClassifier):
     pixels, target = pictures(2)
-    with pytest.raises(InputError, match="matching: weight tv is -1.0, expected a number of at least 0"):
+    with pytest.raises(InputError, match=r"matching: weight tv is -1\.0, expected a number of at least 0"):
         Weights(tv=-1.0)
     with pytest.raises(InputError, match=r"matching: pictures \(2, 3, 32, 32\), 1 classes; expected one class"):
         match(quadrant, pixels, target[:1], quick())

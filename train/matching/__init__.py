@@ -1,1 +1,1 @@
-"""Activation matching as published: a fresh autoencoder for each picture, and the circuit that its explanation runs on."""
+"""Activation matching as published: a fresh autoencoder a picture, and the circuit that its explanation runs on."""

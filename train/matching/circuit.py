@@ -6,9 +6,9 @@ what each feature sends into it. Two rules score an edge i → j of the explanat
 
 - `gradient`: |Σ a_i ∂s_j/∂a_i| over the positions of channel i, with s_j the mean of channel j (for the class: its
   logit). It holds for any layers, whatever lies between them.
-- `weight`, as published: ingress weight magnitude times source activation, ‖W_ji‖₁ · mean |a_i|, where a convolution
-  between the layers has their channels (the one nearest to the later layer's name), and the final layer's |W_ci| for the
-  class. A classifier without such layers is refused.
+- `weight`, as published: ingress weight magnitude times source activation, ‖W_ji‖₁ · mean |a_i|, of the later
+  layer's first convolution that has the channels of both, and of the final layer for the class. A classifier without
+  such layers is refused.
 
 Letters: C channels of a layer, H W the input size, K channels a layer that are shown.
 """

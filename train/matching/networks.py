@@ -100,7 +100,7 @@ class Autoencoders:
             raise InputError(f"matching: pictures of {height} × {width} pixels, expected at least {LEAST_SIDE} a side")
         self._skeleton = fresh_network(config).to(device)
         self.parameters: dict[str, Tensor]
-        self.parameters, _ = stack_module_state([self._skeleton] * count)  # type: ignore[assignment]
+        self.parameters, _ = stack_module_state([self._skeleton] * count)
 
     def __call__(self, x: Tensor) -> Tensor:
         """Normalised float (B, 3, H, W), a picture for each network → probability of keeping, float (B, 1, H, W)."""
