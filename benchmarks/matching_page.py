@@ -93,7 +93,7 @@ def page_from_records(records: Sequence[dict[str, Any]]) -> str:
     kept = [[_name(record), *(_bracketed(share) for share in _kept(record).values())] for record in records]
     sections = [
         "# Activation matching",
-        "A fresh autoencoder a picture (arXiv 2509.23051, 2509.25686). Made by `python -m whymask.benchmarks.matching`. "
+        "A fresh autoencoder a picture (arXiv 2509.23051, 2509.25686), by `python -m whymask.benchmarks.matching`. "
         "The classifier, the setting (robustness without a gradient as published, or with it: ours), the network and "
         "the mask that is answered name a row. Shares are of pictures, with exact 95 % intervals. A claim holds of "
         "most pictures where its interval lies above a half, and fails on most where it lies below.",
