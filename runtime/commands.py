@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
@@ -239,14 +239,14 @@ def _by_method(
         def noted(result: Any, overlay: Path) -> dict[str, Any]:
             if options.circuit is None:
                 return dict(result.facts)
-            return result.facts | {"circuit": explainer.write_circuit(result, overlay, options.circuit)}
+            return {**result.facts, "circuit": explainer.write_circuit(result, overlay, options.circuit)}
 
         wanted = _Wanted(instances, None, lambda results: results, noted)
         records, skipped = _explain_files(explainer, files, out, {"target": target}, wanted)
         return _summary(out, explainer.provider, records, skipped)
 
 
-def _refuse(options: dict[str, object]) -> None:
+def _refuse(options: Mapping[str, object]) -> None:
     """Refuse what only a graph takes."""
     for name, value in options.items():
         if value is not None:

@@ -174,7 +174,7 @@ class MethodExplainer(Closing):
         kept, dropped = (self._shown(pixels, each) for each in (masks, ~masks))
         results = []
         for row, picture in enumerate(pictures):
-            arrays = {LOGITS: logits, SALIENCY: saliency, MASK: masks.astype(np.uint8)}
+            arrays: dict[str, NDArray[Any]] = {LOGITS: logits, SALIENCY: saliency, MASK: masks.astype(np.uint8)}
             arrays |= {KEPT_LOGITS: kept, DROPPED_LOGITS: dropped}
             outputs = {name: values[row] for name, values in arrays.items()}
             result = MethodExplanation(outputs, self.card, picture, asked, classify=self.method.classify)
