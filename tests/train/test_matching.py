@@ -132,6 +132,8 @@ def test_as_published_robustness_and_necessity_have_the_same_value_and_no_gradie
 def test_the_gradient_of_robustness_changes_what_is_found(quadrant: FrozenClassifier):
     pixels, target = pictures(1)
     ours, published = (match(quadrant, pixels, target, quick(as_published=each)).masks for each in (False, True))
+    named = match(quadrant, pixels, target, quick(as_published=True)).terms
+    assert named["robustness"] > 0.0  # still told in the end
     without = match(quadrant, pixels, target, quick(weights=Weights(robustness=0.0))).masks
     assert not torch.allclose(ours, published, atol=1e-4)
     assert torch.equal(published, without)  # what has no gradient cannot change a mask

@@ -102,7 +102,8 @@ def match(
 
     def look(step: int, probability: Tensor) -> Step:
         backgrounds = random_backgrounds(classifier, height, width, config.seed, step)
-        return evaluate(classifier, layers, picture, probability, backgrounds, config)
+        asked = config if step == config.steps else pushing(config)
+        return evaluate(classifier, layers, picture, probability, backgrounds, asked)
 
     with torch.enable_grad():
         probability = networks(picture.x)
@@ -123,3 +124,10 @@ def match(
     none_kept = least.area.isinf()[:, None, None, None]
     wanted = torch.where(none_kept, probability.detach(), least.masks) if config.answer == LEAST else probability
     return Matched(wanted.detach()[:, 0], {name: term.detach() for name, term in seen.terms.items()})
+
+
+def pushing(config: MatchingConfig) -> MatchingConfig:
+    """The same objective without terms that carry no gradient: they cost passes and move nothing."""
+    if not config.as_published:
+        return config
+    return replace(config, weights=replace(config.weights, robustness=0.0, necessity=0.0))
