@@ -1,20 +1,15 @@
-"""The commands that need nothing but a runtime: `whymask explain`, `whymask inspect`, `whymask doctor`."""
+"""The commands that need nothing but a runtime, as they are declared: `whymask explain`, `inspect`, `doctor`."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated
 
 import typer
 
-from whymask.runtime.errors import InputError
-from whymask.runtime.progress import track
-
-EXPLANATIONS = "explanations.jsonl"
-BATCH_SIZE = 8
+from whymask.runtime.explain_files import GraphOptions, Wishes, explain_by_graph, explain_by_method, told_lines
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print only JSON on standard output.")]
 Against = Annotated[
@@ -50,18 +45,36 @@ When = Annotated[
     ),
 ]
 
-Refining: TypeAlias = Callable[[Iterator[Any]], Iterator[Any]]
-"""Explanations → explanations, in their order."""
+Method = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="Without a graph: spend steps on each picture of --model; needs torch."),
+]
+Model = Annotated[
+    str | None, typer.Option(metavar="SPEC", help="For --method: torchvision:NAME, timm:NAME or FILE.py:FACTORY.")
+]
+Weights = Annotated[str | None, typer.Option(metavar="F", help="For --method: .safetensors or .pth of --model.")]
+Labels = Annotated[Path | None, typer.Option(metavar="F", help="For --method: a label a line, or JSON.")]
+Size = Annotated[str | None, typer.Option(help="For --method: input, 224 or 192x256.", show_default="the model's")]
+Mean = Annotated[str | None, typer.Option(help="For --method: of RGB in [0, 1].", show_default="the model's")]
+Std = Annotated[str | None, typer.Option(help="For --method: of RGB in [0, 1].", show_default="the model's")]
+Steps = Annotated[int | None, typer.Option(help="For --method: a picture.", show_default="the method's")]
+Seed = Annotated[int | None, typer.Option(help="For --method: of all its randomness.", show_default="0")]
+Circuit = Annotated[
+    int | None, typer.Option(metavar="K", help="For --method: write each circuit, K channels a layer (JSON, SVG).")
+]
 
 
 def explain(
     graph: Annotated[
         Path,
         typer.Argument(
-            metavar="FILE.onnx|FILE.plan", help="Fused graph of whymask export, or engine of whymask build."
+            metavar="FILE.onnx|FILE.plan",
+            help="Fused graph of whymask export, or engine of whymask build; with --method the first picture.",
         ),
     ],
-    pictures: Annotated[list[Path], typer.Argument(metavar="IMAGE_OR_DIR…", help="Pictures, or folders of them.")],
+    pictures: Annotated[
+        list[Path] | None, typer.Argument(metavar="IMAGE_OR_DIR…", help="Pictures, or folders of them.")
+    ] = None,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the results.")] = Path("explained"),
     target: Annotated[
         str | None,
@@ -85,6 +98,16 @@ def explain(
     refine: Refine = None,
     run: RunFolder = None,
     when: When = None,
+    method: Method = None,
+    model: Model = None,
+    weights: Weights = None,
+    labels: Labels = None,
+    size: Size = None,
+    mean: Mean = None,
+    std: Std = None,
+    steps: Steps = None,
+    seed: Seed = None,
+    circuit: Circuit = None,
     as_json: AsJson = False,
 ) -> None:
     """Explain pictures: an overlay for each, and explanations.jsonl with label, confidence, area, box and mask.
@@ -93,30 +116,22 @@ def explain(
 
     Example:
         whymask explain fused.onnx photos/ -o explained --target zebra
+        whymask explain --method activation-matching --model timm:resnet18 photo.jpg -o explained
     """
-    from whymask.runtime.explainer import load
-    from whymask.runtime.results import pictures_from
+    from whymask.runtime.methods import MethodOptions
 
-    files = pictures_from(pictures, out)
-    if when is not None and refine is not None:
-        raise InputError("--when and --refine were both given; a mask that was not made cannot be refined: give one")
-    with load(graph, provider, cuda_graph=cuda_graph, when=when) as explainer:
-        options = {"target": target, "against": against, "threshold": threshold, "area": area}
-        _check_classes(explainer, top, against, refine)
-        wanted = _Wanted(instances, top, _refining(explainer, refine, run))
-        records, skipped = _explain_files(explainer, files, out, options, wanted)
-        used = explainer.provider
-    explained = sum(each["explained"] for each in records)
+    by_method = MethodOptions(method, model, weights, labels, size, mean, std, steps, seed, circuit)
+    wishes = Wishes(target, against, threshold, area, instances, top, refine, run)
+    backend = GraphOptions(provider, cuda_graph, when)
+    if method is None:
+        summary = explain_by_graph(graph, pictures or [], out, wishes, backend)
+    else:
+        summary = explain_by_method(by_method, [graph, *(pictures or [])], out, wishes, backend)
     if as_json:
-        summary = {"out": str(out), "provider": used, "explained": explained, "skipped": skipped}
-        typer.echo(json.dumps({**summary, "explanations": records}, ensure_ascii=False))
+        typer.echo(json.dumps(summary, ensure_ascii=False))
         return
-    for record in records[:10]:
-        typer.echo(_line(record))
-    if len(records) > 10:
-        typer.echo(f"… and {len(records) - 10} more")
-    rest = f"{len(records) - explained} by the classifier alone, " if when is not None else ""
-    typer.echo(f"{explained} explained on {used}, {rest}{len(skipped)} skipped; overlays and {EXPLANATIONS} in {out}")
+    for line in told_lines(summary):
+        typer.echo(line)
 
 
 def inspect(
@@ -157,101 +172,3 @@ def doctor(as_json: AsJson = False) -> None:
         typer.echo(f"{finding.state:<8}{finding.name:<{width}}  {finding.detail}")
         if finding.remedy:
             typer.echo(f"{'':<{width + 10}}→ {finding.remedy}")
-
-
-def _line(record: dict[str, Any]) -> str:
-    if not record["explained"]:
-        return f"{record['file']}: {record['label']} {record['confidence']:.1%}, not explained"
-    line = f"{record['file']}: {record['label']} {record['confidence']:.1%}, area {record['area']:.1%}"
-    if "instances" in record:
-        line += f", instances {sum(each['kept'] for each in record['instances'])}"
-    classes = [
-        f"{each['label']} {each['confidence']:.1%} area {each['area']:.1%}" for each in record.get("classes", ())
-    ]
-    return f"{line}; likeliest: {', '.join(classes)}" if classes else line
-
-
-@dataclasses.dataclass(frozen=True)
-class _Wanted:
-    """What else is made of each explanation: instances, the likeliest classes, a refined mask."""
-
-    instances: bool
-    top: int | None
-    refining: Refining
-
-
-def _check_classes(explainer: Any, top: int | None, against: str | None, refine: int | None) -> None:
-    """Refuse more classes than the graph explains at once, and a refined mask of anything but one class by itself."""
-    if top is not None and top > explainer.top:
-        has = f"explains {explainer.top} classes at once" if explainer.top else "explains one class at a time"
-        raise InputError(
-            f"--top {top}: this graph {has}; export it again with: whymask export RUN -o FILE.onnx --top {top}"
-        )
-    for option, value in (("--top", top), ("--against", against)):
-        if refine is not None and value is not None:
-            raise InputError(f"--refine and {option} were both given; only a class by itself can be refined: give one")
-
-
-def _refining(explainer: Any, steps: int | None, run: Path | None) -> Refining:
-    """What makes single passes better, or leaves them as they are where no steps were asked for."""
-    if steps is None:
-        if run is not None:
-            raise InputError(f"--run {run}: only --refine K needs a run directory; add it, or leave --run out")
-        return lambda results: results
-    from whymask.runtime.refiner import load_refiner, refine_all
-
-    refiner = load_refiner(run, explainer.card, steps)
-    return lambda results: refine_all(results, refiner, steps, BATCH_SIZE)
-
-
-def _explain_files(
-    explainer: Any, files: list[Path], out: Path, options: dict[str, Any], wanted: _Wanted
-) -> tuple[list[dict[str, Any]], list[dict[str, str]]]:
-    """Records of the pictures explained, and name and reason of those skipped; both are written as they come."""
-    from whymask.runtime.files import atomic_path
-    from whymask.runtime.results import json_line, overlay_names
-
-    names = overlay_names(files, out)
-    decoded: list[Path] = []
-    skipped: list[dict[str, str]] = []
-    records = []
-    with track(len(files), "explaining", "images") as progress, atomic_path(out / EXPLANATIONS) as temporary:
-        pictures = _decoded(files, decoded, skipped, progress)
-        results = wanted.refining(explainer.explain_batch(pictures, BATCH_SIZE, **options))
-        with temporary.open("w", encoding="utf-8") as stream:
-            for number, result in enumerate(results):
-                records.append(_recorded(result, decoded[number], names[decoded[number]], wanted))
-                stream.write(json_line(records[-1]))
-                progress.advance()
-        if not records:
-            raise InputError(f"none of {len(files)} files can be decoded; the first: {skipped[0]['reason']}")
-    return records, skipped
-
-
-def _recorded(result: Any, file: Path, overlay: Path, wanted: _Wanted) -> dict[str, Any]:
-    """The record of one result; its overlay is written where it was explained."""
-    from whymask.runtime.results import record, write_overlay
-
-    if not result.explained:
-        return record(result, file, None)
-    parts = result.instances() if wanted.instances else None
-    classes = None if wanted.top is None else result.top_explanations()[: wanted.top]
-    write_overlay(result, overlay, parts, classes)
-    marked = {} if result.refined is None else {"refined": result.refined}
-    return record(result, file, overlay, parts, classes) | marked
-
-
-def _decoded(files: list[Path], decoded: list[Path], skipped: list[dict[str, str]], progress: Any) -> Iterator[Any]:
-    """Pictures of the files that can be decoded; notes which these are."""
-    from whymask.runtime.images import rgb_from
-
-    for file in files:
-        try:
-            picture = rgb_from(file)
-        except InputError as error:
-            skipped.append({"file": str(file), "reason": str(error)})
-            typer.echo(f"skipped {error}", err=True)
-            progress.advance()
-            continue
-        decoded.append(file)
-        yield picture
