@@ -18,6 +18,8 @@ GOOD = ("good", "reliable", "quick", "clear", "sturdy", "pleasant")
 BAD = ("poor", "slow", "fragile", "noisy", "faulty", "dull")
 AFFIRMING = ("really", "very", "quite")
 DENYING = ("not", "never", "hardly")
+DENIED = 0.3
+"""Share of the opinions whose adverb turns the adjective around; at a half, an adjective alone would say nothing."""
 THINGS = ("case", "screen", "motor", "sensor", "handle", "display", "cable", "service")
 OPINIONS = ("the {thing} is {phrase}", "i find the {thing} {phrase}", "after a week the {thing} was {phrase}")
 FILLERS = (
@@ -92,7 +94,7 @@ def _text(label: int, draw: random.Random) -> ReasonedText:
 
 def _opinion(label: int, draw: random.Random) -> tuple[str, str]:
     """A sentence, and the pair of words in it that is the opinion."""
-    denied = draw.random() < 0.5
+    denied = draw.random() < DENIED
     adjectives = GOOD if (label == PRAISE) != denied else BAD
     phrase = f"{draw.choice(DENYING if denied else AFFIRMING)} {draw.choice(adjectives)}"
     return draw.choice(OPINIONS).format(thing=draw.choice(THINGS), phrase=phrase), phrase

@@ -22,15 +22,15 @@ class TextFitConfig:
         steps: of AdamW, under a one-cycle rate.
         batch_size: texts a step.
         max_rate: peak of the rate.
-        dropped: largest share of a text's tokens that PAD replaces in training, drawn evenly from 0 a text: what
-            explanations show to the classifier is then nothing that it never saw.
+        dropped: largest share of a text's tokens that PAD replaces at the end of training, drawn evenly from 0 a text
+            and none at the start: what explanations show to the classifier is then nothing that it never saw.
         shape: of the network.
         seed: of start, order and replacements.
     """
 
     steps: int = 500
     batch_size: int = 32
-    max_rate: float = 5e-3
+    max_rate: float = 4e-3
     dropped: float = 0.3
     shape: TransformerShape = TransformerShape()
     seed: int = 0
@@ -78,7 +78,7 @@ def fit_word_classifier(
     rate = torch.optim.lr_scheduler.OneCycleLR(optimiser, config.max_rate, total_steps=config.steps + 1)
     for step in range(config.steps):
         rows = torch.randint(len(texts), (config.batch_size,))
-        loss = functional.cross_entropy(net(net.embedding(_thinned(ids[rows], config.dropped))), asked[rows])
+        loss = functional.cross_entropy(net(net.embedding(_thinned(ids[rows], config.dropped * step / config.steps))), asked[rows])
         optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,13 +50,16 @@ class TransformerShape:
 
 
 class TransformerNet(nn.Module):
-    """Embeddings and learnt positions, encoder, largest value over places, one linear layer."""
+    """Embeddings, a look at both neighbours, learnt positions, encoder, largest value over places, one linear layer."""
 
     def __init__(self, words: int, classes: int, shape: TransformerShape) -> None:
         super().__init__()
         self.shape = shape
         self.embedding = nn.Embedding(words, shape.width)
-        self.position = nn.Parameter(0.02 * torch.randn(shape.max_tokens, shape.width))
+        nn.init.normal_(self.embedding.weight, std=0.7)
+        self.position = nn.Parameter(waves(shape.max_tokens, shape.width))
+        # Pairs of neighbours ("not poor") are seen from the first step; attention alone takes thousands to find them.
+        self.near = nn.Conv1d(shape.width, shape.width, 3, padding=1)
         layer = nn.TransformerEncoderLayer(
             shape.width, shape.heads, 2 * shape.width, dropout=0.1, batch_first=True, norm_first=True
         )
@@ -64,10 +68,18 @@ class TransformerNet(nn.Module):
 
     def forward(self, embeddings: Tensor) -> Tensor:
         """float32 (K, N, D) → logits float32 (K, C)."""
-        places = self.encoder(embeddings + self.position[: embeddings.shape[1]])
+        near = nn.functional.gelu(self.near(embeddings.transpose(1, 2)).transpose(1, 2))
+        places = self.encoder(embeddings + near + self.position[: embeddings.shape[1]])
         # Not the mean: it would shrink with every word that says nothing.
         logits: Tensor = self.head(places.amax(1))
         return logits
+
+
+def waves(places: int, width: int) -> Tensor:
+    """Sines and cosines of positions (Vaswani et al. 2017, arXiv 1706.03762), float32 (places, width)."""
+    rate = torch.exp(-math.log(10_000.0) * (torch.arange(width) // 2) / max(1, width // 2))
+    angle = torch.arange(places)[:, None] * rate
+    return torch.where(torch.arange(width) % 2 == 0, angle.sin(), angle.cos())
 
 
 class WordClassifier:
