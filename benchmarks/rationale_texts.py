@@ -1,7 +1,7 @@
 """Texts whose reason is known: short reports on a device, with one or two opinions that alone make the class.
 
 An opinion is a pair of an adverb and an adjective. The adverb may turn the adjective around ("not poor" is praise), and
-adjectives stand in neutral sentences too, so that neither word of the pair decides alone: a right rationale is the pair.
+adjectives stand in neutral sentences too, so that neither word decides alone: a right rationale is the pair.
 """
 
 from __future__ import annotations

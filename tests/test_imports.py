@@ -82,6 +82,7 @@ def test_latency_imports_where_only_numpy_is():
     [
         DECLARES_COMMANDS,
         "whymask.train.cli",
+        "whymask.train.text.cli",
         "whymask.export.cli",
         "whymask.export.build_cli",
         "whymask.export.verify_cli",

@@ -72,7 +72,9 @@ def direct_sum(weight: torch.Tensor, sigma: torch.Tensor, radius: int) -> torch.
 def test_the_windowed_sum_and_its_gradients_are_those_of_the_definition(radius: int, widest: float):
     generator = torch.Generator().manual_seed(1)
     weight = torch.randn(2, 11, 14, generator=generator, dtype=torch.float64).requires_grad_(True)
-    sigma = (0.6 + (widest - 0.6) * torch.rand(2, 11, 14, generator=generator, dtype=torch.float64)).requires_grad_(True)
+    sigma = (0.6 + (widest - 0.6) * torch.rand(2, 11, 14, generator=generator, dtype=torch.float64)).requires_grad_(
+        True
+    )
     arriving = torch.randn(2, 11, 14, generator=generator, dtype=torch.float64)
     found, expected = windowed_sum(weight, sigma, radius), direct_sum(weight, sigma, radius)
     assert torch.allclose(found, expected, atol=1e-9)
@@ -113,7 +115,7 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * {1024 if s
     ("weight", "sigma", "radius"), [((2, 4, 4), (2, 4, 5), 2), ((4, 4), (4, 4), 2), ((1, 4, 4), (1, 4, 4), -1)]
 )
 def test_what_cannot_be_summed_is_refused(weight: tuple[int, ...], sigma: tuple[int, ...], radius: int):
-    with pytest.raises(InputError, match="windowed sum: weight .* expected two of the same"):
+    with pytest.raises(InputError, match=r"windowed sum: weight .* expected two of the same"):
         windowed_sum(torch.ones(weight), torch.ones(sigma), radius)
 
 

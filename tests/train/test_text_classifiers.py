@@ -1,4 +1,4 @@
-"""Where text classifiers come from: our own folder, and Hugging Face's, by its public names and where it is installed."""
+"""Where text classifiers come from: our own folder, and Hugging Face's, by public names and where it is installed."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from torch import nn
 from whymask.runtime.errors import ArtefactError, InputError, MissingExtra
 from whymask.train.text.fit_transformer import TextFitConfig, fit_word_classifier, text_accuracy
 from whymask.train.text.hugging_face import HuggingFaceClassifier, load_hugging_face
-from whymask.train.text.rationale import rationale_from_text
 from whymask.train.text.marc import TextMarcConfig
+from whymask.train.text.rationale import rationale_from_text
 from whymask.train.text.transformer import (
     DESCRIPTION,
     WEIGHTS,
@@ -60,7 +60,7 @@ def test_a_saved_classifier_answers_the_same(trained: WordClassifier, tmp_path: 
 
 
 def test_a_damaged_folder_is_one_message(trained: WordClassifier, tmp_path: Path):
-    with pytest.raises(ArtefactError, match="cannot be read .*train and save the classifier again"):
+    with pytest.raises(ArtefactError, match=r"cannot be read .*train and save the classifier again"):
         load_word_classifier(tmp_path)
     save_classifier(trained, tmp_path)
     record = json.loads((tmp_path / DESCRIPTION).read_text())
@@ -227,5 +227,5 @@ def test_a_model_without_a_head_is_refused_rather_than_made_up(tiny_bert: Path, 
 
 def test_a_folder_of_nothing_is_one_message(tiny_bert: Path, tmp_path: Path):
     del tiny_bert
-    with pytest.raises(ArtefactError, match="cannot be loaded .* give a folder of save_pretrained"):
+    with pytest.raises(ArtefactError, match=r"cannot be loaded .* give a folder of save_pretrained"):
         load_hugging_face(str(tmp_path))

@@ -35,7 +35,10 @@ def flags(*values: int) -> torch.Tensor:
 def test_the_token_mask_is_its_definition():
     weight, sigma = torch.tensor([1.0, -0.5, 2.0]), torch.tensor([1.0, 2.0, 0.5])
     expected = [
-        sum(float(w) * math.exp(-((i - j) ** 2) / float(s) ** 2) for i, (w, s) in enumerate(zip(weight, sigma)))
+        sum(
+            float(w) * math.exp(-((i - j) ** 2) / float(s) ** 2)
+            for i, (w, s) in enumerate(zip(weight, sigma, strict=True))
+        )
         for j in range(3)
     ]
     assert token_mask(weight, sigma).tolist() == pytest.approx([1 / (1 + math.exp(-z)) for z in expected])
@@ -110,7 +113,13 @@ def test_aopc_is_the_mean_over_shares_of_the_best_tokens():
 def test_shares_are_rounded_up_and_ties_go_to_the_earlier_token():
     tokens = OpinionClassifier().tokenise("a b c d e")
     assert best_tokens(tokens, torch.zeros(5), 0.01).tolist() == [True, False, False, False, False]
-    assert best_tokens(tokens, torch.tensor([0.0, 1.0, 0.0, 1.0, 0.5]), 0.4).tolist() == [False, True, False, True, False]
+    assert best_tokens(tokens, torch.tensor([0.0, 1.0, 0.0, 1.0, 0.5]), 0.4).tolist() == [
+        False,
+        True,
+        False,
+        True,
+        False,
+    ]
 
 
 def test_agreement_of_a_hand_example():

@@ -1,1 +1,1 @@
-"""Rationales for text classifiers: MaRC on token embeddings, its measures and its baselines. Needs the extra `train`."""
+"""Rationales for text classifiers: MaRC on token embeddings, measures and baselines. Needs the extra `train`."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -32,7 +32,7 @@ class TextFitConfig:
     batch_size: int = 32
     max_rate: float = 4e-3
     dropped: float = 0.3
-    shape: TransformerShape = TransformerShape()
+    shape: TransformerShape = field(default_factory=TransformerShape)
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -78,7 +78,8 @@ def fit_word_classifier(
     rate = torch.optim.lr_scheduler.OneCycleLR(optimiser, config.max_rate, total_steps=config.steps + 1)
     for step in range(config.steps):
         rows = torch.randint(len(texts), (config.batch_size,))
-        loss = functional.cross_entropy(net(net.embedding(_thinned(ids[rows], config.dropped * step / config.steps))), asked[rows])
+        seen = _thinned(ids[rows], config.dropped * step / config.steps)
+        loss = functional.cross_entropy(net(net.embedding(seen)), asked[rows])
         optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()

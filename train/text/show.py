@@ -50,8 +50,8 @@ def page(rationale: Rationale) -> str:
     parts.append(html.escape(rationale.text[at:]))
     told = html.escape(headline(rationale))
     made = html.escape(
-        f"{rationale.model}; MaRC (arXiv 2508.11388), {rationale.settings.steps} steps, seed {rationale.settings.seed}; "
-        "dropped tokens take PAD's embedding"
+        f"{rationale.model}; MaRC (arXiv 2508.11388), {rationale.settings.steps} steps, "
+        f"seed {rationale.settings.seed}; dropped tokens take PAD's embedding"
     )
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>Rationale</title>'
