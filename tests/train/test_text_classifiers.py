@@ -84,7 +84,7 @@ def test_texts_that_cannot_be_learnt_or_read_are_refused(trained: WordClassifier
         fit_word_classifier(["a " * 17], [0], ("x", "y"), SMALL)
     with pytest.raises(InputError, match="text of 17 tokens: small transformer reads 16 at most; shorten it"):
         trained.tokenise("a " * 17)
-    with pytest.raises(InputError, match="1 steps, batch_size 32, dropped 0.3; expected at least 2"):
+    with pytest.raises(InputError, match=r"1 steps, batch_size 32, dropped 0.3; expected at least 2"):
         TextFitConfig(steps=1)
     with pytest.raises(InputError, match="a width that heads divide"):
         TransformerShape(width=7, heads=2)

@@ -53,7 +53,7 @@ def windowed_sum(weight: Tensor, sigma: Tensor, radius: int = RADIUS) -> Tensor:
             f"windowed sum: weight {tuple(weight.shape)}, sigma {tuple(sigma.shape)}, radius {radius}; expected two of "
             "the same (batch, height, width) and a radius of at least 0"
         )
-    total: Tensor = _WindowedSum.apply(weight, sigma, radius)  # type: ignore[no-untyped-call]
+    total: Tensor = _WindowedSum.apply(weight, sigma, radius)
     return total
 
 
@@ -86,7 +86,7 @@ class _WindowedSum(torch.autograd.Function):
         return total[:, reach : reach + height, reach : reach + width].contiguous()
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
         """Gradients of weights and widths, float (B, H, W) each."""
         weight, sigma = ctx.saved_tensors
         reach = _reach(ctx.rings)
