@@ -190,7 +190,7 @@ app = typer.Typer(add_completion=False)
 
 @app.command(help=__doc__)
 def study(
-    count: Annotated[int, typer.Option("-n", min=1, help="Held-out texts to explain, at most.")] = 30,
+    count: Annotated[int, typer.Option("-n", min=1, help="Held-out texts to explain, at most.")] = 24,
     steps: Annotated[int, typer.Option(min=1, help="Steps of MaRC a text.")] = 150,
     training_steps: Annotated[int, typer.Option(min=2, help="Steps of the classifier's training.")] = 500,
     seed: Annotated[int, typer.Option(help="Of texts, training and explanations.")] = 0,

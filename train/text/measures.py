@@ -6,7 +6,7 @@
 For scores, r is the best share of the tokens; AOPC is the mean over the shares of BINS. Tokens that are not shown take
 PAD's embedding (`pad`) or are taken out, so that the text gets shorter (`delete`, as in ERASER).
 
-Letters: N tokens, n of them the text's own.
+Letters: N tokens, n of them the text's own, M rationales.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from torch import Tensor
 
 from whymask.runtime.errors import InputError
 from whymask.train.text.classifier import TextClassifier, Tokens, probabilities
+from whymask.train.text.marc import mix
 
 BINS = (0.01, 0.05, 0.1, 0.2, 0.5)
 """Shares of the tokens in ERASER's AOPC."""
@@ -81,13 +82,8 @@ def aopc(
     """
     if not bins or not all(0.0 < share <= 1.0 for share in bins):
         raise InputError(f"AOPC: bins {tuple(bins)}, expected shares above 0 and up to 1, at least one")
-    found = [
-        faithfulness(classifier, tokens, target, best_tokens(tokens, scores, share), removal) for share in sorted(bins)
-    ]
-    return Faithfulness(
-        float(np.mean([each.sufficiency for each in found])),
-        float(np.mean([each.comprehensiveness for each in found])),
-    )
+    chosen = torch.stack([best_tokens(tokens, scores, share) for share in sorted(bins)])
+    return _faithfulness(classifier, tokens, target, chosen, removal)
 
 
 def faithfulness(
@@ -103,10 +99,7 @@ def faithfulness(
     Raises:
         InputError: an unknown removal.
     """
-    special = torch.tensor(tokens.special)
-    shown = (torch.ones_like(special), chosen | special, ~chosen | special)
-    whole, alone, left = (_probability(classifier, tokens, target, each, removal) for each in shown)
-    return Faithfulness(whole - alone, whole - left)
+    return _faithfulness(classifier, tokens, target, chosen[None], removal)
 
 
 def best_tokens(tokens: Tokens, scores: Tensor, share: float) -> Tensor:
@@ -147,13 +140,26 @@ def agreement(chosen: NDArray[np.bool_], given: NDArray[np.bool_]) -> Agreement:
     return Agreement(precision, recall, 2.0 * precision * recall / max(precision + recall, 1e-12), both / either)
 
 
-def _probability(classifier: TextClassifier, tokens: Tokens, target: int, shown: Tensor, removal: str) -> float:
+def _faithfulness(
+    classifier: TextClassifier, tokens: Tokens, target: int, chosen: Tensor, removal: str
+) -> Faithfulness:
+    """Both measures, averaged over rationales: bool (M, N)."""
+    special = torch.tensor(tokens.special)
+    whole = torch.ones_like(special)[None]
+    found = _probabilities(classifier, tokens, target, torch.cat([whole, chosen | special, ~chosen | special]), removal)
+    count = len(chosen)
+    alone, left = float(np.mean(found[1 : 1 + count])), float(np.mean(found[1 + count :]))
+    return Faithfulness(found[0] - alone, found[0] - left)
+
+
+def _probabilities(classifier: TextClassifier, tokens: Tokens, target: int, shown: Tensor, removal: str) -> list[float]:
+    """Of the class, once for each choice of tokens that are shown, bool (M, N)."""
     embeddings, pad = classifier.embed(torch.tensor(tokens.ids)).detach(), classifier.pad().detach()
     if removal == PAD:
-        part = torch.where(shown[:, None], embeddings, pad)
-    elif removal == DELETE:
-        # Where nothing is left, PAD alone stands for the empty text.
-        part = embeddings[shown] if bool(shown.any()) else pad[None]
-    else:
+        found: list[float] = probabilities(classifier, mix(embeddings, pad, shown.float()))[:, target].tolist()
+        return found
+    if removal != DELETE:
         raise InputError(f"removal is {removal!r}, expected one of {', '.join(REMOVALS)}")
-    return float(probabilities(classifier, part[None])[0, target])
+    # Where nothing is left, PAD alone stands for the empty text.
+    parts = [embeddings[each] if bool(each.any()) else pad[None] for each in shown]
+    return [float(probabilities(classifier, part[None])[0, target]) for part in parts]
