@@ -66,7 +66,7 @@ def test_every_module_imports(module: str):
     ("part", "extras"),
     [
         ("runtime", ("ort", "cli", "image", "tensorrt-rtx")),
-        ("train", ("train",)),
+        ("train", ("train", "text")),
         ("export", ("export", "tensorrt-rtx")),
         ("benchmarks", ("bench", "evaluate", "export", "loadgen")),
     ],

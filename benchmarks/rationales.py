@@ -1,0 +1,242 @@
+"""Do rationales hold the decision, and are they the reason that the text was made with?
+
+    python -m whymask.benchmarks.rationales                    # trains the classifier, explains, writes JSON and page
+    python -m whymask.benchmarks.rationales --save reviews     # and keeps the classifier, for the next line
+    python -m whymask.benchmarks.rationales --classifier reviews
+
+A small transformer is trained on generated texts whose reason is known (`rationale_texts.py`). Held-out texts that it
+gets right are explained by MaRC (arXiv 2508.11388), gradient × input, occlusion and at random. Judged by ERASER's
+sufficiency and comprehensiveness (AOPC over shares of the tokens), with tokens taken out and with PAD in their place,
+and by F1 and IoU with the given reason: of as many best tokens as the reason has, and for MaRC of its own cut too.
+
+Letters: n texts, N tokens of a text.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import numpy as np
+import typer
+
+from whymask.benchmarks.machine import describe_machine
+from whymask.benchmarks.program import run_program
+from whymask.benchmarks.rationale_texts import LABELS, REPORT, ReasonedText, make_texts
+from whymask.benchmarks.rationales_page import page_from_record
+from whymask.benchmarks.records import json_from_report
+from whymask.runtime.errors import ArtefactError, InputError, MissingExtra
+from whymask.runtime.files import write_atomically
+from whymask.runtime.progress import track
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from whymask.train.text.classifier import Tokens
+    from whymask.train.text.marc import TextMarcConfig
+    from whymask.train.text.transformer import WordClassifier
+
+SCHEMA_VERSION = 1
+RESULTS = Path(__file__).resolve().parents[1] / "benchmarks" / "results" / "text"
+MARC, GRADIENT, OCCLUSION, RANDOM = "MaRC", "gradient × input", "occlusion", "random"
+METHODS = (MARC, GRADIENT, OCCLUSION, RANDOM)
+TRAINING_FILE = "training.json"
+TRAINING_TEXTS, ACCURACY_TEXTS = 2000, 300
+
+Figures = dict[str, float]
+
+
+def scores_of(classifier: WordClassifier, tokens: Tokens, target: int, config: TextMarcConfig) -> dict[str, Tensor]:
+    """Every method's scores of one text, float32 (N,) each, larger is more relevant."""
+    from whymask.train.text.attributions import gradient_times_input, occlusion, random_scores
+    from whymask.train.text.marc import explain_text
+
+    return {
+        MARC: explain_text(classifier, tokens, target, config),
+        GRADIENT: gradient_times_input(classifier, tokens, target),
+        OCCLUSION: occlusion(classifier, tokens, target),
+        RANDOM: random_scores(tokens, config.seed),
+    }
+
+
+def figures_of(
+    classifier: WordClassifier, tokens: Tokens, target: int, scores: Tensor, spans: Sequence[tuple[int, int]]
+) -> Figures:
+    """What one method's scores of one text are worth."""
+    from whymask.train.text.measures import DELETE, PAD, agreement, aopc, best_count, tokens_in_spans
+
+    given = tokens_in_spans(tokens, spans)
+    deleted, padded = (aopc(classifier, tokens, target, scores, removal) for removal in (DELETE, PAD))
+    agrees = agreement(best_count(tokens, scores, int(given.sum())).numpy(), given.numpy())
+    return {
+        "sufficiency": deleted.sufficiency,
+        "comprehensiveness": deleted.comprehensiveness,
+        "sufficiency_pad": padded.sufficiency,
+        "comprehensiveness_pad": padded.comprehensiveness,
+        "f1": agrees.f1,
+        "iou": agrees.iou,
+    }
+
+
+def cut_figures(
+    classifier: WordClassifier, tokens: Tokens, target: int, mask: Tensor, spans: Sequence[tuple[int, int]]
+) -> Figures:
+    """What MaRC's rationale at its own cut is worth."""
+    from whymask.train.text.measures import DELETE, agreement, faithfulness, tokens_in_spans
+    from whymask.train.text.rationale import CUT, spans_from_mask
+
+    chosen, given = mask >= CUT, tokens_in_spans(tokens, spans)
+    agrees = agreement(chosen.numpy(), given.numpy())
+    worth = faithfulness(classifier, tokens, target, chosen, DELETE)
+    return {
+        "share": float(chosen[tokens.own].float().mean()),
+        "spans": float(len(spans_from_mask(tokens, mask))),
+        "sufficiency": worth.sufficiency,
+        "comprehensiveness": worth.comprehensiveness,
+        "precision": agrees.precision,
+        "recall": agrees.recall,
+        "f1": agrees.f1,
+        "iou": agrees.iou,
+    }
+
+
+def right_opinions(classifier: WordClassifier, texts: Sequence[ReasonedText]) -> list[ReasonedText]:
+    """The texts with an opinion whose class the classifier gets right: a wrong decision has another reason."""
+    from whymask.train.text.fit_transformer import text_accuracy
+
+    return [
+        each for each in texts if each.label != REPORT and text_accuracy(classifier, [each.text], [each.label]) == 1.0
+    ]
+
+
+def measure(classifier: WordClassifier, texts: Sequence[ReasonedText], config: TextMarcConfig) -> dict[str, Any]:
+    """Explain and judge every text.
+
+    Returns:
+        `methods`: by method, by figure, one value a text; `cut`: the same of MaRC's own cut; `seconds`: of MaRC a text.
+
+    Raises:
+        InputError: no text.
+    """
+    if not texts:
+        raise InputError("rationales: no held-out text with an opinion is classified right; train for longer")
+    by_method: dict[str, list[Figures]] = {method: [] for method in METHODS}
+    cuts, seconds = [], []
+    with track(len(texts), "rationales", "texts") as bar:
+        for number, each in enumerate(texts):
+            tokens = classifier.tokenise(each.text)
+            begin = time.perf_counter()
+            found = scores_of(classifier, tokens, each.label, dataclasses.replace(config, seed=config.seed + number))
+            seconds.append(time.perf_counter() - begin)
+            for method, scores in found.items():
+                by_method[method].append(figures_of(classifier, tokens, each.label, scores, each.spans))
+            cuts.append(cut_figures(classifier, tokens, each.label, found[MARC], each.spans))
+            bar.advance()
+    return {
+        "methods": {method: _columns(rows) for method, rows in by_method.items()},
+        "cut": _columns(cuts),
+        "seconds_all_methods": [round(value, 4) for value in seconds],
+    }
+
+
+def _columns(rows: Sequence[Figures]) -> dict[str, list[float]]:
+    return {name: [round(row[name], 6) for row in rows] for name in rows[0]}
+
+
+def train_on_texts(steps: int, seed: int) -> tuple[WordClassifier, dict[str, Any]]:
+    """The small classifier, and what the record says of it."""
+    from whymask.train.text.fit_transformer import TextFitConfig, fit_word_classifier, text_accuracy
+
+    texts, held_out = make_texts(TRAINING_TEXTS, seed), make_texts(ACCURACY_TEXTS, seed + 1)
+    config = TextFitConfig(steps=steps, seed=seed)
+    with track(steps, "training the classifier", "steps") as bar:
+        classifier = fit_word_classifier(
+            [each.text for each in texts], [each.label for each in texts], LABELS, config, lambda _: bar.advance()
+        )
+    share = text_accuracy(classifier, [each.text for each in held_out], [each.label for each in held_out])
+    told = {
+        **dataclasses.asdict(config),
+        "training_texts": len(texts),
+        "parameters": sum(parameter.numel() for parameter in classifier.net.parameters()),
+        "accuracy": round(share, 5),
+        "accuracy_texts": len(held_out),
+    }
+    return classifier, told
+
+
+def read_trained(folder: Path) -> tuple[WordClassifier, dict[str, Any]]:
+    """What `--save` kept.
+
+    Raises:
+        ArtefactError: absent or damaged.
+    """
+    from whymask.train.text.transformer import load_word_classifier
+
+    try:
+        told = json.loads((folder / TRAINING_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ArtefactError(
+            f"{folder / TRAINING_FILE}: cannot be read ({error}); give a folder that --save wrote"
+        ) from None
+    return load_word_classifier(folder), told
+
+
+app = typer.Typer(add_completion=False)
+
+
+@app.command(help=__doc__)
+def study(
+    count: Annotated[int, typer.Option("-n", min=1, help="Held-out texts to explain, at most.")] = 24,
+    steps: Annotated[int, typer.Option(min=1, help="Steps of MaRC a text.")] = 150,
+    training_steps: Annotated[int, typer.Option(min=2, help="Steps of the classifier's training.")] = 500,
+    seed: Annotated[int, typer.Option(help="Of texts, training and explanations.")] = 0,
+    save: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Keep the classifier, for whymask rationale --model DIR.")
+    ] = None,
+    kept: Annotated[
+        Path | None, typer.Option("--classifier", metavar="DIR", help="Explain one that --save kept; train none.")
+    ] = None,
+    out: Annotated[Path, typer.Option("-o", "--out", help="JSON file; the page goes beside it.")] = RESULTS
+    / "rationales.json",
+) -> None:
+    """Train, explain, judge, write the record and its page."""
+    try:
+        import torch
+
+        from whymask.train.text.marc import TextMarcConfig
+        from whymask.train.text.transformer import save_classifier
+    except ModuleNotFoundError as error:
+        raise MissingExtra(str(error.name), "train", "explain texts") from None
+    classifier, told = train_on_texts(training_steps, seed) if kept is None else read_trained(kept)
+    if save is not None:
+        save_classifier(classifier, save)
+        write_atomically(save / TRAINING_FILE, json_from_report(told) + "\n")
+    # Neither training nor accuracy saw these: another seed's texts.
+    texts = right_opinions(classifier, make_texts(3 * count, seed + 2))[:count]
+    config = TextMarcConfig(steps=steps, seed=seed)
+    record = {
+        "kind": "whymask.rationales",
+        "schema": SCHEMA_VERSION,
+        "classifier": told,
+        "marc": dataclasses.asdict(config),
+        "texts": len(texts),
+        "seed": seed,
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "threads": torch.get_num_threads(),
+        "cpu": describe_machine().cpu,
+        **measure(classifier, texts, config),
+    }
+    page = page_from_record(record)
+    write_atomically(out, json_from_report(record) + "\n")
+    write_atomically(out.with_suffix(".md"), page)
+    typer.echo(page)
+    typer.echo(f"Written: {out} and {out.with_suffix('.md').name}")
+
+
+if __name__ == "__main__":
+    run_program(app)

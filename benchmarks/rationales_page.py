@@ -1,0 +1,91 @@
+"""A record of `whymask.benchmarks.rationales` as a Markdown page: what was found, with intervals, and how."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from whymask.benchmarks.intervals import Interval
+from whymask.benchmarks.overlap import mean_interval
+from whymask.benchmarks.tables import table
+
+HEAD = (
+    "method",
+    "sufficiency ↓",
+    "comprehensiveness ↑",
+    "sufficiency, PAD ↓",
+    "comprehensiveness, PAD ↑",
+    "token F1 ↑",
+    "token IoU ↑",
+)
+FIGURES = ("sufficiency", "comprehensiveness", "sufficiency_pad", "comprehensiveness_pad", "f1", "iou")
+CUT_HEAD = ("tokens kept", "spans", "sufficiency ↓", "comprehensiveness ↑", "precision", "recall", "F1", "IoU")
+CUT_FIGURES = ("share", "spans", "sufficiency", "comprehensiveness", "precision", "recall", "f1", "iou")
+
+
+def page_from_record(record: dict[str, Any]) -> str:
+    """The whole page."""
+    methods, cut = record["methods"], record["cut"]
+    rows = [[name, *(cell(figures[each], 100.0) for each in FIGURES)] for name, figures in methods.items()]
+    own = table(CUT_HEAD, [[cell(cut[each], 1.0 if each == "spans" else 100.0) for each in CUT_FIGURES]], left=0)
+    parts = [
+        "# Rationales",
+        finding(record),
+        table(HEAD, rows),
+        "MaRC's rationale at its own cut of 0.5, tokens taken out:",
+        own,
+        told(record),
+        "",
+    ]
+    return "\n\n".join(parts)
+
+
+def finding(record: dict[str, Any]) -> str:
+    """MaRC against each baseline on the same texts, by F1 and by comprehensiveness less sufficiency."""
+    methods = record["methods"]
+    first = next(iter(methods))
+    lines = []
+    for name in list(methods)[1:]:
+        f1 = mean_interval(_array(methods[first]["f1"]) - _array(methods[name]["f1"]))
+        held = mean_interval(_balance(methods[first]) - _balance(methods[name]))
+        lines.append(
+            f"- {first} less {name}: token F1 {_signed(f1)}, comprehensiveness less sufficiency {_signed(held)}"
+        )
+    return "\n".join(["Paired differences of the means, in points, with 95 % bootstrap intervals over texts:", *lines])
+
+
+def told(record: dict[str, Any]) -> str:
+    """How it was measured."""
+    classifier, marc = record["classifier"], record["marc"]
+    return (
+        f"{record['texts']} held-out generated texts that the classifier gets right. Classifier: small transformer, "
+        f"{classifier['parameters']:,} parameters, {classifier['steps']} steps on {classifier['training_texts']} "
+        f"texts, right on {classifier['accuracy']:.1%} of {classifier['accuracy_texts']} others. MaRC: "
+        f"{marc['steps']} steps, {marc['draws']} draws a step, smoothness {marc['smoothness']}, sparsity "
+        f"{marc['sparsity']}, flips {marc['flips']:.0%}, noise {marc['noise']}. Figures in points of 100, means with "
+        "95 % bootstrap intervals over texts. Sufficiency and comprehensiveness: ERASER's AOPC over the best 1, 5, 10, "
+        "20 and 50 % of the tokens, taken out, or replaced by PAD, which is what MaRC optimises. F1 and IoU: of as "
+        "many best tokens as the given reason has. All methods together took "
+        f"{float(np.median(record['seconds_all_methods'])):.2g} s a text (median) on {record['cpu']}, "
+        f"{record['threads']} thread(s), beside other work; torch {record['torch']}, seed {record['seed']}."
+    )
+
+
+def cell(values: Sequence[float], scale: float) -> str:
+    """Mean with its interval, times `scale`: 100 makes points of shares."""
+    each = mean_interval(_array(values))
+    return f"{scale * each.value:.1f} [{scale * each.low:.1f}, {scale * each.high:.1f}]"
+
+
+def _array(values: Sequence[float]) -> np.ndarray[Any, np.dtype[np.float64]]:
+    return np.asarray(values, np.float64)
+
+
+def _balance(figures: dict[str, list[float]]) -> np.ndarray[Any, np.dtype[np.float64]]:
+    return _array(figures["comprehensiveness"]) - _array(figures["sufficiency"])
+
+
+def _signed(each: Interval) -> str:
+    return f"{100 * each.value:+.1f} [{100 * each.low:+.1f}, {100 * each.high:+.1f}]"

@@ -1,0 +1,228 @@
+"""MaRC for pictures: the windowed sum against its definition, its memory, the confidence, and a known answer."""
+
+from __future__ import annotations
+
+import math
+import subprocess
+import sys
+
+import pytest
+import torch
+from torch import nn
+
+from whymask.runtime.errors import InputError
+from whymask.train.classifier import FrozenClassifier, InputRule
+from whymask.train.marc.confidence import log_confidence
+from whymask.train.marc.pictures import (
+    MarcConfig,
+    backgrounds_of,
+    explain_images,
+    losses,
+    marc_masks,
+    sigmoid_share_of,
+    variation,
+)
+from whymask.train.marc.windowed_sum import rings, windowed_sum
+
+SIZE = 16
+
+
+class Quadrant(nn.Module):
+    """The mean colour of the lower right quadrant decides."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.cells = nn.AvgPool2d(2)
+        self.head = nn.Linear(3, 3)
+        nn.init.eye_(self.head.weight)
+        nn.init.zeros_(self.head.bias)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(B, 3, H, W) → (B, 3)."""
+        half = SIZE // 4
+        logits: torch.Tensor = 4.0 * self.head(self.cells(x)[:, :, half:, half:].mean((2, 3)))
+        return logits
+
+
+@pytest.fixture(scope="module")
+def classifier() -> FrozenClassifier:
+    return FrozenClassifier(Quadrant(), "tests:quadrant", InputRule(SIZE, SIZE), taps=("cells",))
+
+
+def pictures(count: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Noise whose lower right quadrant is plain green or blue, and these classes."""
+    pixels = 255.0 * torch.rand(count, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(0))
+    target = 1 + torch.arange(count) % 2
+    pixels[:, :, SIZE // 2 :, SIZE // 2 :] = 255.0 * torch.eye(3)[target][:, :, None, None]
+    return pixels, target
+
+
+def direct_sum(weight: torch.Tensor, sigma: torch.Tensor, radius: int) -> torch.Tensor:
+    """The definition, with every pair of pixels held at once."""
+    height, width = weight.shape[1:]
+    places = torch.cartesian_prod(torch.arange(height), torch.arange(width))
+    apart = places[:, None] - places[None]  # (p, q)
+    inside = apart.abs().amax(2) <= radius
+    squares = apart.square().sum(2).to(weight.dtype)
+    spread = torch.exp(-squares / sigma.flatten(1)[:, None]) * inside
+    return (spread * weight.flatten(1)[:, None]).sum(2).view_as(weight)
+
+
+@pytest.mark.parametrize(("radius", "widest"), [(20, 4.0), (3, 40.0), (0, 2.0), (5, 0.7)])
+def test_the_windowed_sum_and_its_gradients_are_those_of_the_definition(radius: int, widest: float):
+    generator = torch.Generator().manual_seed(1)
+    weight = torch.randn(2, 11, 14, generator=generator, dtype=torch.float64).requires_grad_(True)
+    sigma = (0.6 + (widest - 0.6) * torch.rand(2, 11, 14, generator=generator, dtype=torch.float64)).requires_grad_(
+        True
+    )
+    arriving = torch.randn(2, 11, 14, generator=generator, dtype=torch.float64)
+    found, expected = windowed_sum(weight, sigma, radius), direct_sum(weight, sigma, radius)
+    assert torch.allclose(found, expected, atol=1e-9)
+    for ours, theirs in zip(
+        torch.autograd.grad(found, (weight, sigma), arriving),
+        torch.autograd.grad(expected, (weight, sigma), arriving),
+        strict=True,
+    ):
+        assert torch.allclose(ours, theirs, atol=1e-9)
+
+
+def test_the_rings_are_the_window():
+    offsets = [offset for _, ring in rings(20) for offset in ring]
+    assert len(offsets) == len(set(offsets)) == 41 * 41
+    assert all(row * row + column * column == square for square, ring in rings(20) for row, column in ring)
+
+
+def test_a_full_window_takes_a_tenth_of_what_unfolding_would():
+    """In a process of its own, since a peak is never taken back. σ = 14 lets every offset of the window count."""
+    code = f"""
+import resource, torch
+torch.set_num_threads(1)
+from whymask.train.marc.windowed_sum import windowed_sum
+def step(side):
+    w = torch.full((1, side, side), 0.5, requires_grad=True)
+    windowed_sum(w, torch.full_like(w, 14.0).requires_grad_(True)).sum().backward()
+step(8)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+step(224)
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * {1024 if sys.platform == "linux" else 1})
+"""
+    grown = int(subprocess.check_output([sys.executable, "-c", code], text=True))
+    unfolded = 41 * 41 * 224 * 224 * 4
+    assert grown < unfolded / 10, f"grew by {grown / 1e6:.0f} MB"
+
+
+@pytest.mark.parametrize(
+    ("weight", "sigma", "radius"), [((2, 4, 4), (2, 4, 5), 2), ((4, 4), (4, 4), 2), ((1, 4, 4), (1, 4, 4), -1)]
+)
+def test_what_cannot_be_summed_is_refused(weight: tuple[int, ...], sigma: tuple[int, ...], radius: int):
+    with pytest.raises(InputError, match=r"windowed sum: weight .* expected two of the same"):
+        windowed_sum(torch.ones(weight), torch.ones(sigma), radius)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.1])
+def test_the_confidence_is_softmax_and_a_share_of_sigmoid(share: float):
+    logits, target = torch.tensor([[1.0, -0.5, 2.0], [0.3, 0.1, -4.0]]), torch.tensor([0, 2])
+    sure, unsure = log_confidence(logits, target, share)
+    own = logits.gather(1, target[:, None])[:, 0]
+    probability = (1 - share) * logits.softmax(1).gather(1, target[:, None])[:, 0] + share * own.sigmoid()
+    assert torch.allclose(sure.exp(), probability)
+    assert torch.allclose(unsure.exp(), 1 - probability)
+
+
+def test_a_certain_class_still_has_a_gradient():
+    logits = torch.tensor([[80.0, -80.0]], requires_grad=True)
+    _, unsure = log_confidence(logits, torch.tensor([0]), 0.1)
+    (gradient,) = torch.autograd.grad(unsure.sum(), logits)
+    assert torch.isfinite(unsure).all()
+    assert float(gradient.abs().max()) > 0.5
+
+
+def test_the_loss_of_a_picture_is_the_papers_sum(classifier: FrozenClassifier):
+    """By hand for a constant mask, of which TV is 0 in the middle of nowhere: radius 0 makes m = sigmoid(w)."""
+    pixels, target = pictures(1)
+    x = classifier.normalise(pixels)
+    config = MarcConfig(radius=0)
+    backgrounds = backgrounds_of(classifier, x, "colours")
+    weight, sigma = torch.full((1, SIZE, SIZE), 0.5), torch.full((1, SIZE, SIZE), 1.2)
+    m = 1 / (1 + math.exp(-0.5))
+    decision = 0.0
+    for b in backgrounds:
+        for share, sign in ((m, 1), (1 - m, -1)):
+            logits = classifier(share * x + (1 - share) * b)[0]
+            p = 0.9 * logits.softmax(0)[target[0]] + 0.1 * logits[target[0]].sigmoid()
+            decision -= math.log(p if sign > 0 else 1 - p) / 3
+    expected = decision - 1.2 * math.log(1.2) + m**2
+    found = losses(classifier, x, target, backgrounds, weight, sigma, config)
+    assert float(found) == pytest.approx(expected, abs=1e-5)
+
+
+def test_variation_is_the_mean_step_of_both_directions():
+    mask = torch.tensor([[[0.0, 1.0], [0.0, 0.5]]])
+    assert variation(mask).tolist() == pytest.approx([0.25 + 0.75])
+
+
+def test_the_quadrant_that_decides_is_found(classifier: FrozenClassifier):
+    pixels, target = pictures(2)
+    masks = explain_images(classifier, pixels, target, steps=150)
+    assert masks.shape == (2, SIZE, SIZE)
+    assert masks.dtype == torch.float32
+    assert 0.0 <= float(masks.min()) <= float(masks.max()) <= 1.0
+    half = SIZE // 2
+    inside, whole = masks[:, half:, half:].mean((1, 2)), masks.mean((1, 2))
+    assert (inside > 2 * (4 * whole - inside) / 3).all()
+    kept = (masks >= 0.5).float()[:, None]
+    assert torch.equal(classifier(kept * classifier.normalise(pixels)).argmax(1), target)
+
+
+def test_pictures_do_not_depend_on_their_neighbours(classifier: FrozenClassifier):
+    pixels, target = pictures(2)
+    together = explain_images(classifier, pixels, target, steps=8)
+    alone = explain_images(classifier, pixels[1:], target[1:], steps=8, seed=5)
+    assert torch.allclose(together[1:], alone, atol=1e-4)
+
+
+def test_a_picture_without_progress_ends_early(classifier: FrozenClassifier):
+    pixels, target = pictures(1)
+    told: list[int] = []
+    marc_masks(classifier, pixels, target, MarcConfig(steps=30, patience=3, progress=100.0), told.append)
+    assert told == [1, 2, 3, 4]  # the first step is progress from nothing
+
+
+def test_no_step_gives_the_start_and_leaves_the_classifier(classifier: FrozenClassifier):
+    before = classifier.sha256()
+    pixels, target = pictures(1)
+    start = marc_masks(classifier, pixels, target, MarcConfig(steps=0))
+    assert float(start[0, SIZE // 2, SIZE // 2]) == pytest.approx(1 / (1 + math.exp(-1.885)), abs=1e-3)
+    marc_masks(classifier, pixels, target, MarcConfig(steps=2, background="blur"))
+    assert classifier.sha256() == before
+
+
+def test_only_convolutional_maps_get_the_sigmoid(classifier: FrozenClassifier):
+    class Windows(Quadrant):
+        def __init__(self) -> None:
+            super().__init__()
+            self.back = nn.Identity()
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            """The same, through a map with its channels last."""
+            seen = self.back(self.cells(x).permute(0, 2, 3, 1))
+            logits: torch.Tensor = self.head(seen.mean((1, 2)))
+            return logits
+
+    other = FrozenClassifier(Windows(), "tests:windows", InputRule(SIZE, SIZE), taps=("back",))
+    assert (sigmoid_share_of(classifier), sigmoid_share_of(other)) == (0.1, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"steps": -1}, "marc: -1 steps, patience 20, learning rate 0.03; expected no negative"),
+        ({"patience": 0}, "a patience of at least 1"),
+        ({"least_sigma": 2.0}, "expected 0 < least_sigma ≤ sigma"),
+        ({"background": "grey"}, "marc: background is 'grey', expected one of colours, blur"),
+    ],
+)
+def test_settings_that_move_nothing_are_refused(values: dict[str, object], message: str):
+    with pytest.raises(InputError) as raised:
+        MarcConfig(**values)  # type: ignore[arg-type]
+    assert message in str(raised.value)

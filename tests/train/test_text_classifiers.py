@@ -1,0 +1,231 @@
+"""Where text classifiers come from: our own folder, and Hugging Face's, by public names and where it is installed."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch import nn
+
+from whymask.runtime.errors import ArtefactError, InputError, MissingExtra
+from whymask.train.text.fit_transformer import TextFitConfig, fit_word_classifier, text_accuracy
+from whymask.train.text.hugging_face import HuggingFaceClassifier, load_hugging_face
+from whymask.train.text.marc import TextMarcConfig
+from whymask.train.text.rationale import rationale_from_text
+from whymask.train.text.transformer import (
+    DESCRIPTION,
+    WEIGHTS,
+    TransformerShape,
+    WordClassifier,
+    load_word_classifier,
+    save_classifier,
+)
+from whymask.train.text.words import UNKNOWN_ID, WordTokeniser, vocabulary_from_texts
+
+TEXTS = ["a good day", "a bad day", "the good one", "the bad one"]
+CLASSES = [1, 0, 1, 0]
+SMALL = TextFitConfig(steps=30, batch_size=4, max_rate=0.02, shape=TransformerShape(8, 2, 1, 16))
+
+
+@pytest.fixture(scope="module")
+def trained() -> WordClassifier:
+    return fit_word_classifier(TEXTS, CLASSES, ("bad", "good"), SMALL)
+
+
+def test_words_stand_where_the_text_has_them():
+    tokeniser = WordTokeniser(vocabulary_from_texts(["No, not so", "so far"]))
+    assert tokeniser.vocabulary == ("[PAD]", "[UNK]", "so", ",", "far", "no", "not")
+    tokens = tokeniser("So? No!")
+    assert tokens.ids == (2, UNKNOWN_ID, 5, UNKNOWN_ID)
+    assert [tokens.text[start:end] for start, end in tokens.spans] == ["So", "?", "No", "!"]
+
+
+def test_the_small_transformer_learns_and_a_seed_repeats(trained: WordClassifier):
+    assert text_accuracy(trained, TEXTS, CLASSES) == 1.0
+    again = fit_word_classifier(TEXTS, CLASSES, ("bad", "good"), SMALL)
+    assert all(torch.equal(a, b) for a, b in zip(trained.net.parameters(), again.net.parameters(), strict=True))
+    assert not any(parameter.requires_grad for parameter in trained.net.parameters())
+
+
+def test_a_saved_classifier_answers_the_same(trained: WordClassifier, tmp_path: Path):
+    save_classifier(trained, tmp_path / "clf")
+    loaded = load_word_classifier(tmp_path / "clf")
+    assert (loaded.labels, loaded.name) == (("bad", "good"), "clf")
+    embeddings = trained.embed(torch.tensor(trained.tokenise("a good one").ids))[None]
+    assert torch.equal(loaded.logits(embeddings), trained.logits(embeddings))
+
+
+def test_a_damaged_folder_is_one_message(trained: WordClassifier, tmp_path: Path):
+    with pytest.raises(ArtefactError, match=r"cannot be read .*train and save the classifier again"):
+        load_word_classifier(tmp_path)
+    save_classifier(trained, tmp_path)
+    record = json.loads((tmp_path / DESCRIPTION).read_text())
+    (tmp_path / DESCRIPTION).write_text(json.dumps({**record, "vocabulary": record["vocabulary"][:-1]}))
+    with pytest.raises(ArtefactError, match="does not fit its description"):
+        load_word_classifier(tmp_path)
+    del record["labels"]
+    (tmp_path / DESCRIPTION).write_text(json.dumps(record))
+    with pytest.raises(ArtefactError, match="lacks labels"):
+        load_word_classifier(tmp_path)
+    (tmp_path / DESCRIPTION).write_text(json.dumps({"schema": 99}))
+    with pytest.raises(ArtefactError, match="schema 99 is newer"):
+        load_word_classifier(tmp_path)
+    assert (tmp_path / WEIGHTS).is_file()
+
+
+def test_texts_that_cannot_be_learnt_or_read_are_refused(trained: WordClassifier):
+    with pytest.raises(InputError, match="2 texts, 1 classes, 2 labels; expected one class a text"):
+        fit_word_classifier(["a", "b"], [0], ("x", "y"), SMALL)
+    with pytest.raises(InputError, match="a text of 17 tokens, the network reads 16; raise max_tokens"):
+        fit_word_classifier(["a " * 17], [0], ("x", "y"), SMALL)
+    with pytest.raises(InputError, match="text of 17 tokens: small transformer reads 16 at most; shorten it"):
+        trained.tokenise("a " * 17)
+    with pytest.raises(InputError, match=r"1 steps, batch_size 32, dropped 0.3; expected at least 2"):
+        TextFitConfig(steps=1)
+    with pytest.raises(InputError, match="a width that heads divide"):
+        TransformerShape(width=7, heads=2)
+
+
+class StandInModel(nn.Module):
+    """The public names of a sequence classifier of transformers."""
+
+    def __init__(self, labels: int = 2) -> None:
+        super().__init__()
+        self.words = nn.Embedding(12, 4)
+        self.head = nn.Linear(4, labels)
+        self.config = SimpleNamespace(
+            num_labels=labels, id2label={i: f"L{i}" for i in range(labels)}, max_position_embeddings=8
+        )
+        self.masks: list[torch.Tensor] = []
+
+    def get_input_embeddings(self) -> nn.Module:
+        return self.words
+
+    def forward(self, inputs_embeds: torch.Tensor, attention_mask: torch.Tensor) -> SimpleNamespace:
+        self.masks.append(attention_mask)
+        return SimpleNamespace(logits=self.head(inputs_embeds.mean(1)))
+
+
+class StandInTokeniser:
+    """The public names of a fast tokeniser: [CLS] words [SEP]."""
+
+    is_fast, pad_token_id, model_max_length = True, 0, 10**30
+
+    def __call__(self, text: str, *, return_offsets_mapping: bool, return_special_tokens_mask: bool, verbose: bool):
+        assert return_offsets_mapping
+        assert return_special_tokens_mask
+        spans = [(start, start + len(word)) for start, word in _words(text)]
+        return {
+            "input_ids": [1, *(3 + len(text[a:b]) % 9 for a, b in spans), 2],
+            "offset_mapping": [(0, 0), *spans, (0, 0)],
+            "special_tokens_mask": [1, *([0] * len(spans)), 1],
+        }
+
+
+def _words(text: str) -> list[tuple[int, str]]:
+    found, at = [], 0
+    for word in text.split(" "):
+        found.append((at, word))
+        at += len(word) + 1
+    return found
+
+
+def test_a_hugging_face_classifier_is_read_by_its_public_names():
+    torch.manual_seed(0)
+    model = StandInModel()
+    classifier = HuggingFaceClassifier(model, StandInTokeniser(), "stand-in")
+    assert classifier.labels == ("L0", "L1")
+    found = rationale_from_text(classifier, "so it goes", config=TextMarcConfig(steps=2))
+    assert found.tokens == ((0, 2), (3, 5), (6, 10))
+    assert all(bool(mask.all()) for mask in model.masks)
+    assert torch.equal(classifier.pad(), model.words.weight[0])
+    with pytest.raises(InputError, match="text of 9 tokens: stand-in reads 8 at most"):
+        classifier.tokenise("a b c d e f g")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"is_fast": False}, "tells no character offsets; save it with a fast one"),
+        ({"pad_token_id": None}, "has no PAD token, which dropped tokens become"),
+    ],
+)
+def test_a_tokeniser_that_does_not_do_is_refused(change: dict[str, object], message: str):
+    tokeniser = StandInTokeniser()
+    vars(tokeniser).update(change)
+    with pytest.raises(InputError, match=message):
+        HuggingFaceClassifier(StandInModel(), tokeniser, "stand-in")
+
+
+def test_a_regressor_is_refused():
+    with pytest.raises(InputError, match="has 1 output; expected a classifier of at least 2 classes"):
+        HuggingFaceClassifier(StandInModel(1), StandInTokeniser(), "stand-in")
+
+
+def test_without_transformers_the_install_line_is_told(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    with pytest.raises(MissingExtra, match=r'Run: pip install "whymask\[text\]"'):
+        load_hugging_face("some/model")
+
+
+@pytest.fixture(scope="module")
+def tiny_bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A randomly initialised BERT of two layers with its tokeniser, saved as Hugging Face saves."""
+    pytest.importorskip("transformers", reason="needs the extra text", exc_type=ImportError)
+    from tokenizers import Tokenizer
+    from tokenizers.models import WordPiece
+    from tokenizers.normalizers import BertNormalizer
+    from tokenizers.pre_tokenizers import BertPreTokenizer
+    from tokenizers.processors import BertProcessing
+    from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast
+
+    folder = tmp_path_factory.mktemp("bert")
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "the", "case", "is", "stur", "##dy", "."]
+    pieces = Tokenizer(WordPiece({word: number for number, word in enumerate(words)}, unk_token="[UNK]"))
+    pieces.normalizer, pieces.pre_tokenizer = BertNormalizer(), BertPreTokenizer()
+    pieces.post_processor = BertProcessing(("[SEP]", 3), ("[CLS]", 2))
+    PreTrainedTokenizerFast(tokenizer_object=pieces, pad_token="[PAD]", unk_token="[UNK]").save_pretrained(folder)
+    torch.manual_seed(0)
+    config = BertConfig(
+        vocab_size=len(words),
+        hidden_size=16,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=32,
+        max_position_embeddings=24,
+        num_labels=3,
+    )
+    BertForSequenceClassification(config).save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+def test_a_real_bert_is_loaded_and_explained(tiny_bert: Path):
+    classifier = load_hugging_face(str(tiny_bert))
+    tokens = classifier.tokenise("The case is sturdy.")
+    assert [tokens.text[a:b] for a, b in tokens.spans] == ["", "The", "case", "is", "stur", "dy", ".", ""]
+    by_ids = classifier.model(input_ids=torch.tensor([tokens.ids])).logits
+    assert torch.allclose(classifier.logits(classifier.embed(torch.tensor(tokens.ids))[None]), by_ids, atol=1e-6)
+    found = rationale_from_text(classifier, tokens.text, config=TextMarcConfig(steps=2))
+    assert len(found.mask) == 6
+    assert found.predicted in classifier.labels
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+def test_a_model_without_a_head_is_refused_rather_than_made_up(tiny_bert: Path, tmp_path: Path):
+    from transformers import AutoTokenizer, BertModel
+
+    BertModel.from_pretrained(tiny_bert).save_pretrained(tmp_path)
+    AutoTokenizer.from_pretrained(tiny_bert).save_pretrained(tmp_path)
+    with pytest.raises(ArtefactError, match=r"lacks \d+ of the classifier's tensors \(classifier"):
+        load_hugging_face(str(tmp_path))
+
+
+def test_a_folder_of_nothing_is_one_message(tiny_bert: Path, tmp_path: Path):
+    del tiny_bert
+    with pytest.raises(ArtefactError, match=r"cannot be loaded .* give a folder of save_pretrained"):
+        load_hugging_face(str(tmp_path))

@@ -1,0 +1,118 @@
+"""Sequence classifiers of Hugging Face's `transformers` as text classifiers. Needs the extra `text`.
+
+A folder written by `save_pretrained`, or a name on the hub, which `transformers` fetches where it is reachable.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from whymask.runtime.errors import ArtefactError, InputError, MissingExtra
+from whymask.train.text.classifier import Tokens
+
+
+class HuggingFaceClassifier:
+    """A `TextClassifier` around a sequence classifier and its fast tokeniser.
+
+    Args:
+        model: takes `inputs_embeds` and `attention_mask`, returns an object with `logits`; frozen from here on.
+        tokeniser: a fast one, which tells character offsets, with a PAD token.
+        name: for records.
+
+    Raises:
+        InputError: a tokeniser without offsets or without PAD, or a model with a single output.
+    """
+
+    def __init__(self, model: nn.Module, tokeniser: Any, name: str) -> None:
+        if not getattr(tokeniser, "is_fast", False):
+            raise InputError(
+                f"{name}: its tokeniser tells no character offsets; save it with a fast one (tokenizer.json)"
+            )
+        if tokeniser.pad_token_id is None:
+            raise InputError(f"{name}: its tokeniser has no PAD token, which dropped tokens become; give it one")
+        config: Any = model.config
+        if config.num_labels < 2:
+            raise InputError(f"{name}: has {config.num_labels} output; expected a classifier of at least 2 classes")
+        self.model, self.tokeniser, self.name = model.eval().requires_grad_(False), tokeniser, name
+        self.labels = tuple(str(config.id2label[number]) for number in range(config.num_labels))
+        # Positions that some models (RoBERTa) lose to an offset are known to their tokeniser alone.
+        longest = getattr(config, "max_position_embeddings", None) or tokeniser.model_max_length
+        self._longest = min(int(longest), int(tokeniser.model_max_length))
+
+    def tokenise(self, text: str) -> Tokens:
+        """The tokeniser's tokens; those that it adds are special.
+
+        Raises:
+            InputError: no token, or more than the model has positions.
+        """
+        read = self.tokeniser(text, return_offsets_mapping=True, return_special_tokens_mask=True, verbose=False)
+        if len(read["input_ids"]) > self._longest:
+            raise InputError(
+                f"text of {len(read['input_ids'])} tokens: {self.name} reads {self._longest} at most; shorten it"
+            )
+        return Tokens(
+            text,
+            tuple(read["input_ids"]),
+            tuple((int(start), int(end)) for start, end in read["offset_mapping"]),
+            tuple(bool(flag) for flag in read["special_tokens_mask"]),
+        )
+
+    def embed(self, ids: Tensor) -> Tensor:
+        """Word embeddings, float32 (N, D); the model adds positions itself."""
+        rows: Tensor = self._embedding()(ids).float()
+        return rows
+
+    def pad(self) -> Tensor:
+        """PAD's embedding, float32 (D,)."""
+        return self.embed(torch.tensor([self.tokeniser.pad_token_id]))[0]
+
+    def logits(self, embeddings: Tensor) -> Tensor:
+        """float32 (K, C) of float32 (K, N, D)."""
+        seen = torch.ones(embeddings.shape[:2], dtype=torch.int64)
+        found: Tensor = self.model(inputs_embeds=embeddings, attention_mask=seen).logits.float()
+        return found
+
+    def _embedding(self) -> nn.Module:
+        model: Any = self.model
+        module: nn.Module = model.get_input_embeddings()
+        return module
+
+
+def load_hugging_face(source: str) -> HuggingFaceClassifier:
+    """Load a sequence classifier.
+
+    Args:
+        source: folder, or name on the hub.
+
+    Raises:
+        MissingExtra: transformers is not installed.
+        ArtefactError: nothing of this name can be loaded, or its file has no classification head.
+    """
+    try:
+        from transformers import AutoModelForSequenceClassification, AutoTokenizer
+    except ImportError:
+        raise MissingExtra("transformers", "text", "load a Hugging Face classifier") from None
+    try:
+        tokeniser = AutoTokenizer.from_pretrained(source)
+        # Single precision whatever the file holds: an explanation is no place to lose digits.
+        model, told = AutoModelForSequenceClassification.from_pretrained(
+            source, output_loading_info=True, dtype=torch.float32
+        )
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        reason = str(error).strip().splitlines()
+        raise ArtefactError(
+            f"--model {source}: cannot be loaded ({reason[0] if reason else type(error).__name__}); give a folder of "
+            "save_pretrained, a folder of a whymask text classifier, or a name that the hub has and this machine "
+            "reaches"
+        ) from None
+    if told["missing_keys"]:
+        first = sorted(told["missing_keys"])[0]
+        raise ArtefactError(
+            f"--model {source}: its file lacks {len(told['missing_keys'])} of the classifier's tensors ({first}, …), "
+            "which would be random; give one that was trained for sequence classification"
+        )
+    return HuggingFaceClassifier(model, tokeniser, Path(source).name if Path(source).is_dir() else source)
