@@ -32,7 +32,7 @@ def recipro_cam_maps(classifier: FrozenClassifier, layer: Layer) -> Maps:
     Raises:
         InputError: the rest of the classifier cannot carry more maps than pictures.
     """
-    _check_carries(classifier, layer)
+    check_carries(classifier, layer)
     tap = layer.tap
     weights = in_layout(tap, gaussian_masks(tap.height, tap.width).to(classifier.mean.device))
 
@@ -92,7 +92,7 @@ def standardised(scores: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def _check_carries(classifier: FrozenClassifier, layer: Layer) -> None:
+def check_carries(classifier: FrozenClassifier, layer: Layer) -> None:
     """See that a picture whose map is carried twice gets its own logits twice."""
     tap, rule = layer.tap, classifier.rule
     x = classifier.mean.new_zeros(1, 3, rule.height, rule.width)
