@@ -1,4 +1,4 @@
-"""The tapped explainer as it is deployed: the same function in half as many nodes.
+"""The tapped explainer as it is deployed: the same function in fewer nodes.
 
 A small decoder in a runtime costs nodes, not arithmetic: on MobileNetV2 at 224 px it adds 4 % of multiply-adds and 127
 kernels of a few microseconds. So what a class alone decides (gates, its share of the level head) is computed once for
