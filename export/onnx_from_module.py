@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from whymask.export.cost import BATCH
 from whymask.export.fold import fold_batch_norm
 from whymask.export.opset import EXPORTED, LOWEST, lower_to_17
+from whymask.export.resizes import scale_resizes
 from whymask.runtime.errors import ArtefactError
 
 FOREIGN_WARNINGS = (
@@ -57,6 +58,7 @@ def onnx_from_module(
     _name_nodes(model)
     _strip(model)
     fold_batch_norm(model)
+    scale_resizes(model)
     if opset == LOWEST:
         lower_to_17(model)
     model.ir_version = helper.find_min_ir_version_for(list(model.opset_import))

@@ -25,6 +25,7 @@ from whymask.export.half import check_precision, half_copies
 from whymask.export.int8 import Quantiser, check_int8, classifier_of
 from whymask.export.onnx_from_module import onnx_from_module
 from whymask.export.samples import COUNT, real_pictures, synthetic_pictures
+from whymask.export.tabled import deployed
 from whymask.runtime.alone import CLASSIFIER_KEY
 from whymask.runtime.card import IMAGE, LOGITS, METADATA_KEY, QUANTISED, SALIENCY, Card
 from whymask.runtime.errors import InputError, MissingExtra, ParityError, WhymaskError
@@ -218,7 +219,7 @@ def _bodies(run: Run, config: ExportConfig) -> tuple[FrozenClassifier, Explainer
 
 def _models(run: Run, config: ExportConfig) -> _Models:
     classifier, explainer = _bodies(run, config)
-    graph = FusedGraph(classifier, explainer, run.card, config).eval()
+    graph = FusedGraph(classifier, deployed(explainer), run.card, config).eval()
     image = _example(classifier, config)
     # A tensor of its own for each input: torch.export ties equal ones together.
     example = (image, *(torch.full((len(image),), PREDICTED) for _ in config.inputs[1:]))

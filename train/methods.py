@@ -21,6 +21,8 @@ import torch
 from torch import Tensor
 
 from whymask.train.classifier import FrozenClassifier
+from whymask.train.marc.pictures import MarcConfig
+from whymask.train.marc.pictures import explain_images as marc_images
 from whymask.train.masks import resize
 from whymask.train.matching.config import LEAST, PLAIN, MatchingConfig
 from whymask.train.matching.loop import explain_images as match_images
@@ -105,5 +107,6 @@ METHODS: dict[str, Method] = {
         MatchingConfig.steps,
         "the same as the first; robustness without a gradient, as the published code has it",
     ),
+    "marc": Method(marc_images, MarcConfig.steps, "a smooth mask a picture (arXiv 2508.11388)"),
     "optimise": Method(optimise_images, OptimiseConfig.steps, "a free map a picture down the objective of training"),
 }

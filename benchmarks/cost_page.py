@@ -1,0 +1,139 @@
+"""The cost study as a Markdown page: the bars, what was counted, and what stands against a figure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from whymask.benchmarks.tables import table
+
+SCHEMA_VERSION = 1
+COST_KIND = "whymask.cost"
+BARS = {
+    "resnet50": 1.06,
+    "resnet18": 1.10,
+    "mobilenet_v2": 1.20,
+    "squeezenet1_1": 1.20,
+    "vit_b_16": 1.05,
+}
+"""Largest median of paired ratios of the fused graph, at 224 px, batch 1, 2 threads; the others have no bar."""
+CERTIFIED_BAR = 2.1
+"""Of the graph with `--certify`."""
+BAR_SIDE, BAR_THREADS = 224, 2
+
+Record = Mapping[str, Any]
+
+
+def cost_page(records: Sequence[Record]) -> str:
+    """The page of some records, one a classifier."""
+    parts = [
+        "# What the why costs on a CPU\n",
+        "Median of paired ratios to the classifier alone in ONNX Runtime, call by call in turn, in brackets the 95 % "
+        "interval; batch 1, mask and saliency out, random weights. Made by `python -m whymask.benchmarks.cost run`; "
+        "raw samples are in the JSON files beside this page.\n",
+        _bars(records),
+        "Recipro-CAM's graph gives no mask. Ours is faster by the one's ratio over the other's.\n",
+        _times(records),
+        "Counted at batch 1; `run` nodes are those left by ONNX Runtime's optimisers, `reorders` those of them that "
+        "only change the layout.\n",
+        _counts(records),
+        *_provenance(records),
+    ]
+    return "\n".join(parts)
+
+
+def verdict_of(record: Record, pair: str, bar: float | None) -> str:
+    """`met`, `not met`, `invalid` or `–` where there is no bar for what was measured."""
+    settings = record["settings"]
+    if bar is None or record["height"] != BAR_SIDE or settings["threads"] != BAR_THREADS:
+        return "–"
+    if not record["pairs"][pair]["verdict"]["valid"]:
+        return "invalid"
+    return "met" if record["pairs"][pair]["ratio"]["value"] <= bar else "not met"
+
+
+def _bars(records: Sequence[Record]) -> str:
+    head = ("classifier", "fused", "bar", "", "with --certify", "bar", "", "Recipro-CAM", "ours faster by")
+    rows = []
+    for record in records:
+        bar = BARS.get(record["classifier"])
+        rows.append(
+            [
+                record["classifier"],
+                _ratio(record, "fused"),
+                "–" if bar is None else f"{bar:.2f}",
+                verdict_of(record, "fused", bar),
+                _ratio(record, "certified"),
+                f"{CERTIFIED_BAR:.2f}",
+                verdict_of(record, "certified", CERTIFIED_BAR),
+                _ratio(record, "recipro"),
+                f"{recipro_factor(record):.2f} ×",
+            ]
+        )
+    return table(head, rows)
+
+
+def recipro_factor(record: Record) -> float:
+    """How many times longer Recipro-CAM's graph takes than the fused one, both relative to the classifier alone."""
+    pairs = record["pairs"]
+    factor: float = pairs["recipro"]["ratio"]["value"] / pairs["fused"]["ratio"]["value"]
+    return factor
+
+
+def _times(records: Sequence[Record]) -> str:
+    head = ("classifier", "alone, p50 ms", "fused, p50 ms", "torch over ONNX Runtime, classifier alone")
+    return table(
+        head,
+        [
+            [
+                record["classifier"],
+                f"{record['pairs']['fused']['alone']['p50_ms']:.2f}",
+                f"{record['pairs']['fused']['own']['p50_ms']:.2f}",
+                _ratio(record, "torch"),
+            ]
+            for record in records
+        ],
+    )
+
+
+def _counts(records: Sequence[Record]) -> str:
+    head = ("classifier", "graph", "multiply-adds", "added", "parameters, MB", "nodes", "run", "reorders")
+    rows = []
+    for record in records:
+        alone = record["costs"]["alone"]["multiply_adds"]
+        for name, cost in record["costs"].items():
+            rows.append(
+                [
+                    record["classifier"],
+                    name,
+                    f"{cost['multiply_adds'] / 1e6:.1f} M",
+                    f"{100 * (cost['multiply_adds'] / alone - 1):+.1f} %",
+                    f"{cost['parameter_bytes'] / 1e6:.1f}",
+                    str(cost["nodes"]),
+                    str(cost["run_nodes"]),
+                    str(cost["reorders"]),
+                ]
+            )
+    return table(head, rows, left=2)
+
+
+def _ratio(record: Record, pair: str) -> str:
+    found = record["pairs"][pair]
+    ratio = found["ratio"]
+    mark = "" if found["verdict"]["valid"] else " invalid"
+    return f"{ratio['value']:.3f} ({ratio['low']:.3f} to {ratio['high']:.3f}){mark}"
+
+
+def _provenance(records: Sequence[Record]) -> list[str]:
+    lines = []
+    for record in records:
+        settings, versions = record["settings"], record["versions"]
+        counts = ", ".join(f"{name} n = {pair['own']['count']}" for name, pair in record["pairs"].items())
+        lines.append(
+            f"- {record['classifier']}: {record['height']} × {record['width']} px, {settings['threads']} threads, "
+            f"decoder of {settings['channels']} channels, {record['machine']['cpu']}, ONNX Runtime "
+            f"{versions['onnxruntime']}, torch {versions['torch']}, {record['created']}; {counts}"
+        )
+        for name, pair in record["pairs"].items():
+            lines += [f"  - {name} is invalid: {reason}" for reason in pair["verdict"]["reasons"]]
+    return [*lines, ""]
