@@ -81,10 +81,10 @@ def bench(
     from whymask.benchmarks.bench_pair import RunOptions
     from whymask.benchmarks.bench_sweep import SweepOptions
     from whymask.benchmarks.latency import BenchSettings
-    from whymask.benchmarks.sweep_report import targets
+    from whymask.benchmarks.sweep_report import check_output
 
     if output is not None:
-        targets(output)
+        check_output(output)
     settings = BenchSettings(seconds=seconds, min_pairs=pairs, batch=batch, seed=seed)
     options = SweepOptions(
         classifier,

@@ -79,14 +79,14 @@ def evaluate(
     """
     from whymask.benchmarks.suite.evaluate import (
         EvaluateSettings,
+        check_output,
         evaluate_graph,
         picture_sets,
-        targets,
         write_evaluation,
     )
 
     if output is not None:
-        targets(output)
+        check_output(output)
     options = {"--data": data, "--run": run, "--maps": maps, "--metrics": metrics, "--truth": truth, "--limit": limit}
     options |= {"--rise-masks": rise_masks, "--optimise-steps": optimise_steps, "--seed": seed, "--provider": provider}
     command = _command(file, options)

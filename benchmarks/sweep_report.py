@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from whymask.benchmarks.bench_record import BenchRecord
+from whymask.benchmarks.forms import targets, write_forms
 from whymask.benchmarks.intervals import Interval
 from whymask.benchmarks.report import Html, bullets, document, section, table
 from whymask.benchmarks.report import verdict as marked
@@ -26,8 +27,6 @@ from whymask.benchmarks.sweep_words import (
     title,
     where,
 )
-from whymask.runtime.errors import InputError
-from whymask.runtime.files import write_atomically
 
 STEM = "bench"
 SHOWN = 99.0
@@ -48,31 +47,22 @@ def page_from_record(record: SweepRecord) -> Html:
     return document("Latency", [STYLE, head, *points, last], f"{where(record)}. {record.created}.")
 
 
-def targets(output: Path) -> list[Path]:
-    """The files that an output names: itself, or one of each form in a folder.
+def check_output(output: Path) -> None:
+    """Refuse an output that names no form, before anything is measured.
 
     Raises:
         InputError: an ending that is none of `WRITERS`.
     """
-    if output.is_dir() or not output.suffix:
-        return [output / f"{STEM}{ending}" for ending in WRITERS]
-    if output.suffix.lower() not in WRITERS:
-        raise InputError(
-            f"{output}: ending {output.suffix!r}, expected one of {', '.join(WRITERS)}, or none for a folder of all"
-        )
-    return [output]
+    targets(output, STEM, WRITERS)
 
 
 def write_bench(record: Record, output: Path) -> list[Path]:
-    """Write what `targets` names, and return it.
+    """Write a record as its output's ending says, or in all forms into a folder; gives the files.
 
     Raises:
         InputError: an ending that is none of `WRITERS`.
     """
-    files = targets(output)
-    for file in files:
-        write_atomically(file, WRITERS[file.suffix.lower()](record))
-    return files
+    return write_forms(record, output, STEM, WRITERS)
 
 
 def _swept(record: Record) -> SweepRecord:

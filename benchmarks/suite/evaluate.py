@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from whymask.benchmarks import baselines
 from whymask.benchmarks.asked_graph import AskedGraph
 from whymask.benchmarks.evaluation import classifier_from_run, pictures_in, spread
+from whymask.benchmarks.forms import targets, write_forms
 from whymask.benchmarks.records import json_from_report
 from whymask.benchmarks.rivals.rise import MASKS
 from whymask.benchmarks.suite.gallery import Example, examples
@@ -21,7 +22,6 @@ from whymask.benchmarks.suite.summary import Summary, summaries
 from whymask.benchmarks.truth_sets import truth_for
 from whymask.runtime.errors import InputError
 from whymask.runtime.explainer import Explainer, load
-from whymask.runtime.files import write_atomically
 
 if TYPE_CHECKING:
     from whymask.benchmarks.rivals.rival import Rival
@@ -185,32 +185,23 @@ STEM = "evaluation"
 """Of the files in a folder."""
 
 
-def targets(output: Path) -> list[Path]:
-    """The files that an output names: itself, or one of each form in a folder.
+def check_output(output: Path) -> None:
+    """Refuse an output that names no form, before anything is judged.
 
     Raises:
         InputError: an ending that is none of `WRITERS`.
     """
-    if output.is_dir() or not output.suffix:
-        return [output / f"{STEM}{ending}" for ending in WRITERS]
-    if output.suffix.lower() not in WRITERS:
-        raise InputError(
-            f"{output}: ending {output.suffix!r}, expected one of {', '.join(WRITERS)}, or none for a folder of all"
-        )
-    return [output]
+    targets(output, STEM, WRITERS)
 
 
 def write_evaluation(found: Evaluation, output: Path) -> list[Path]:
-    """Write what `targets` names, and return it.
+    """Write an evaluation as its output's ending says, or in all forms into a folder; gives the files.
 
     Raises:
         ArtefactError: a file cannot be written.
         InputError: an ending that is none of `WRITERS`.
     """
-    files = targets(output)
-    for file in files:
-        write_atomically(file, WRITERS[file.suffix.lower()](found))
-    return files
+    return write_forms(found, output, STEM, WRITERS)
 
 
 def _maps(asked: Sequence[str]) -> list[str]:

@@ -16,7 +16,8 @@ from typer.testing import CliRunner
 from whymask.benchmarks.baselines import class_maps_from_classifier
 from whymask.benchmarks.evaluate_cli import evaluate as command
 from whymask.benchmarks.evaluation import class_maps_from_run, pictures_in, spread, write_report
-from whymask.benchmarks.suite.evaluate import picture_sets, targets
+from whymask.benchmarks.forms import targets
+from whymask.benchmarks.suite.evaluate import WRITERS, picture_sets
 from whymask.benchmarks.suite.record import read_record
 from whymask.runtime.cli import guarded
 from whymask.runtime.errors import ArtefactError, InputError
@@ -92,7 +93,7 @@ def test_a_folder_gets_all_four_forms_of_one_evaluation(graph: Path, photos: Pat
 
 @pytest.mark.parametrize("name", ["report.json", "report.CSV", "report.md", "report.html"])
 def test_an_ending_names_one_form(name: str, tmp_path: Path):
-    assert targets(tmp_path / name) == [tmp_path / name]
+    assert targets(tmp_path / name, "report", WRITERS) == [tmp_path / name]
 
 
 def test_an_ending_that_cannot_be_written_is_refused_before_anything_is_measured(photos: Path):
