@@ -8,6 +8,7 @@ import sys
 
 import pytest
 import torch
+from quadrant_module import Quadrant, quadrant_classifier, quadrant_pictures
 from torch import nn
 
 from whymask.runtime.errors import InputError
@@ -27,34 +28,9 @@ from whymask.train.marc.windowed_sum import rings, windowed_sum
 SIZE = 16
 
 
-class Quadrant(nn.Module):
-    """The mean colour of the lower right quadrant decides."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.cells = nn.AvgPool2d(2)
-        self.head = nn.Linear(3, 3)
-        nn.init.eye_(self.head.weight)
-        nn.init.zeros_(self.head.bias)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(B, 3, H, W) → (B, 3)."""
-        half = SIZE // 4
-        logits: torch.Tensor = 4.0 * self.head(self.cells(x)[:, :, half:, half:].mean((2, 3)))
-        return logits
-
-
 @pytest.fixture(scope="module")
 def classifier() -> FrozenClassifier:
-    return FrozenClassifier(Quadrant(), "tests:quadrant", InputRule(SIZE, SIZE), taps=("cells",))
-
-
-def pictures(count: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Noise whose lower right quadrant is plain green or blue, and these classes."""
-    pixels = 255.0 * torch.rand(count, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(0))
-    target = 1 + torch.arange(count) % 2
-    pixels[:, :, SIZE // 2 :, SIZE // 2 :] = 255.0 * torch.eye(3)[target][:, :, None, None]
-    return pixels, target
+    return quadrant_classifier(SIZE)
 
 
 def direct_sum(weight: torch.Tensor, sigma: torch.Tensor, radius: int) -> torch.Tensor:
@@ -139,7 +115,7 @@ def test_a_certain_class_still_has_a_gradient():
 
 def test_the_loss_of_a_picture_is_the_papers_sum(classifier: FrozenClassifier):
     """By hand for a constant mask, of which TV is 0 in the middle of nowhere: radius 0 makes m = sigmoid(w)."""
-    pixels, target = pictures(1)
+    pixels, target = quadrant_pictures(1, SIZE)
     x = classifier.normalise(pixels)
     config = MarcConfig(radius=0)
     backgrounds = backgrounds_of(classifier, x, "colours")
@@ -162,7 +138,7 @@ def test_variation_is_the_mean_step_of_both_directions():
 
 
 def test_the_quadrant_that_decides_is_found(classifier: FrozenClassifier):
-    pixels, target = pictures(2)
+    pixels, target = quadrant_pictures(2, SIZE)
     masks = explain_images(classifier, pixels, target, steps=150)
     assert masks.shape == (2, SIZE, SIZE)
     assert masks.dtype == torch.float32
@@ -175,14 +151,14 @@ def test_the_quadrant_that_decides_is_found(classifier: FrozenClassifier):
 
 
 def test_pictures_do_not_depend_on_their_neighbours(classifier: FrozenClassifier):
-    pixels, target = pictures(2)
+    pixels, target = quadrant_pictures(2, SIZE)
     together = explain_images(classifier, pixels, target, steps=8)
     alone = explain_images(classifier, pixels[1:], target[1:], steps=8, seed=5)
     assert torch.allclose(together[1:], alone, atol=1e-4)
 
 
 def test_a_picture_without_progress_ends_early(classifier: FrozenClassifier):
-    pixels, target = pictures(1)
+    pixels, target = quadrant_pictures(1, SIZE)
     told: list[int] = []
     marc_masks(classifier, pixels, target, MarcConfig(steps=30, patience=3, progress=100.0), told.append)
     assert told == [1, 2, 3, 4]  # the first step is progress from nothing
@@ -190,7 +166,7 @@ def test_a_picture_without_progress_ends_early(classifier: FrozenClassifier):
 
 def test_no_step_gives_the_start_and_leaves_the_classifier(classifier: FrozenClassifier):
     before = classifier.sha256()
-    pixels, target = pictures(1)
+    pixels, target = quadrant_pictures(1, SIZE)
     start = marc_masks(classifier, pixels, target, MarcConfig(steps=0))
     assert float(start[0, SIZE // 2, SIZE // 2]) == pytest.approx(1 / (1 + math.exp(-1.885)), abs=1e-3)
     marc_masks(classifier, pixels, target, MarcConfig(steps=2, background="blur"))
@@ -200,7 +176,7 @@ def test_no_step_gives_the_start_and_leaves_the_classifier(classifier: FrozenCla
 def test_only_convolutional_maps_get_the_sigmoid(classifier: FrozenClassifier):
     class Windows(Quadrant):
         def __init__(self) -> None:
-            super().__init__()
+            super().__init__(SIZE, gain=1.0, normalised=False)
             self.back = nn.Identity()
 
         def forward(self, x: torch.Tensor) -> torch.Tensor:

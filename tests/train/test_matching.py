@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from quadrant_module import quadrant_classifier, quadrant_pictures
 from torch import nn
 
 from whymask.runtime.errors import InputError
@@ -29,23 +30,6 @@ TERMS = ("activation", "ce", "kl", "area", "binarisation", "tv", "robustness", "
 ABDUCTIVE = ("robustness", "necessity")
 
 
-class Quadrant(nn.Module):
-    """The mean colour of the lower right quadrant decides; features are the picture in cells of four pixels."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.cells = nn.AvgPool2d(4)
-        self.head = nn.Linear(3, 3)
-        nn.init.eye_(self.head.weight)
-        nn.init.zeros_(self.head.bias)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(B, 3, H, W) → (B, 3)."""
-        half = SIZE // 8
-        logits: torch.Tensor = self.head(self.cells(x)[:, :, half:, half:].mean((2, 3)))
-        return logits
-
-
 class TinyResNet(nn.Module):
     """The names of a ResNet, and little else."""
 
@@ -65,16 +49,7 @@ class TinyResNet(nn.Module):
 
 @pytest.fixture
 def quadrant() -> FrozenClassifier:
-    return FrozenClassifier(Quadrant(), "tests:quadrant", InputRule(SIZE, SIZE), taps=("cells",))
-
-
-def pictures(count: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Noise whose lower right quadrant is plain green or blue, and these classes."""
-    generator = torch.Generator().manual_seed(0)
-    pixels = 255.0 * torch.rand(count, 3, SIZE, SIZE, generator=generator)
-    target = 1 + torch.arange(count) % 2
-    pixels[:, :, SIZE // 2 :, SIZE // 2 :] = 255.0 * torch.eye(3)[target][:, :, None, None]
-    return pixels, target
+    return quadrant_classifier(SIZE, gain=1.0)
 
 
 def quick(**values: object) -> MatchingConfig:
@@ -83,7 +58,7 @@ def quick(**values: object) -> MatchingConfig:
 
 
 def step(classifier: FrozenClassifier, probability: torch.Tensor, config: MatchingConfig) -> Step:
-    pixels, target = pictures(len(probability))
+    pixels, target = quadrant_pictures(len(probability), SIZE)
     layers = matched_layers(classifier)
     picture = look_at(classifier, layers, pixels, target, config.fill)
     backgrounds = random_backgrounds(classifier, SIZE, SIZE, 0, 0)
@@ -130,7 +105,7 @@ def test_as_published_robustness_and_necessity_have_the_same_value_and_no_gradie
 
 
 def test_the_gradient_of_robustness_changes_what_is_found(quadrant: FrozenClassifier):
-    pixels, target = pictures(1)
+    pixels, target = quadrant_pictures(1, SIZE)
     ours, published = (match(quadrant, pixels, target, quick(as_published=each)).masks for each in (False, True))
     named = match(quadrant, pixels, target, quick(as_published=True)).terms
     assert named["robustness"] > 0.0  # still told in the end
@@ -177,7 +152,7 @@ def test_other_classifiers_count_weights_from_the_deepest(classifier: FrozenClas
 
 @pytest.mark.parametrize("network", NETWORKS)
 def test_batch_mates_and_order_do_not_matter(quadrant: FrozenClassifier, network: str):
-    pixels, target = pictures(3)
+    pixels, target = quadrant_pictures(3, SIZE)
     config = quick(network=network, steps=3)
     together = match(quadrant, pixels, target, config).masks
     alone = match(quadrant, pixels[1:2], target[1:2], config).masks
@@ -207,7 +182,7 @@ def test_networks_run_as_one_are_the_networks_one_by_one():
 
 
 def test_small_masks_are_found_where_the_evidence_is(quadrant: FrozenClassifier):
-    pixels, target = pictures(2)
+    pixels, target = quadrant_pictures(2, SIZE)
     weights = Weights(activation=0.1, area=10.0, tv=5.0, robustness=15.0)
     config = quick(steps=80, learning_rate=3e-3, weights=weights, fill=(200.0, 116.0, 104.0))
     masks = match(quadrant, pixels, target, config).masks >= 0.5
@@ -217,7 +192,7 @@ def test_small_masks_are_found_where_the_evidence_is(quadrant: FrozenClassifier)
 
 
 def test_the_least_mask_on_the_way_keeps_the_class_where_the_last_may_not(quadrant: FrozenClassifier):
-    pixels, target = pictures(2)
+    pixels, target = quadrant_pictures(2, SIZE)
     weights = Weights(activation=0.0, ce=0.0, kl=0.0, robustness=0.0, tv=0.0)
     config = quick(steps=40, learning_rate=1e-2, weights=weights, fill=(150.0, 116.0, 104.0))
     last = match(quadrant, pixels, target, config).masks >= 0.5
@@ -230,7 +205,7 @@ def test_the_least_mask_on_the_way_keeps_the_class_where_the_last_may_not(quadra
 
 
 def test_the_registered_form_repeats_by_its_seed_and_tells_its_steps(quadrant: FrozenClassifier):
-    pixels, target = pictures(2)
+    pixels, target = quadrant_pictures(2, SIZE)
     told: list[int] = []
     state = torch.random.get_rng_state()
     first, again, other = (
@@ -246,7 +221,7 @@ def test_the_registered_form_repeats_by_its_seed_and_tells_its_steps(quadrant: F
 
 def test_the_classifier_is_bit_identical_and_untouched(quadrant: FrozenClassifier):
     before = quadrant.sha256()
-    match(quadrant, *pictures(1), quick(weights=EVERY_TERM))
+    match(quadrant, *quadrant_pictures(1, SIZE), quick(weights=EVERY_TERM))
     assert quadrant.sha256() == before
     assert all(parameter.grad is None for parameter in quadrant.parameters())
     assert not any(module._forward_hooks for module in quadrant.modules())
@@ -268,7 +243,7 @@ def test_settings_that_explain_nothing_are_refused(values: dict[str, object], me
 
 
 def test_pictures_that_do_not_fit_are_refused(quadrant: FrozenClassifier):
-    pixels, target = pictures(2)
+    pixels, target = quadrant_pictures(2, SIZE)
     with pytest.raises(InputError, match=r"matching: weight tv is -1\.0, expected a number of at least 0"):
         Weights(tv=-1.0)
     with pytest.raises(InputError, match=r"matching: pictures \(2, 3, 32, 32\), 1 classes; expected one class"):

@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from quadrant_module import quadrant_classifier, quadrant_pictures
 from tiny_run import make_run
-from torch import nn
 
 from whymask.runtime.card import Card
 from whymask.runtime.errors import ArtefactError, InputError
 from whymask.train import refine as refining
-from whymask.train.classifier import FrozenClassifier, InputRule
+from whymask.train.classifier import FrozenClassifier
 from whymask.train.config import TrainConfig
 from whymask.train.masks import mask_from_saliency
 from whymask.train.optimise import OptimiseConfig, ask_once, optimise, own_backgrounds, weighted_terms
@@ -35,36 +35,9 @@ FILL = (200.0, 116.0, 104.0)
 """Red, which no picture here is: nothing is kept where nothing is shown."""
 
 
-class Quadrant(nn.Module):
-    """The mean colour of the lower right quadrant decides; features are the picture in cells of four pixels."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.cells = nn.AvgPool2d(4)
-        self.head = nn.Linear(3, 3)
-        self.norm = nn.BatchNorm1d(3)
-        nn.init.eye_(self.head.weight)
-        nn.init.zeros_(self.head.bias)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(B, 3, H, W) → (B, 3)."""
-        half = SIZE // 8
-        logits: torch.Tensor = 4.0 * self.norm(self.head(self.cells(x)[:, :, half:, half:].mean((2, 3))))
-        return logits
-
-
 @pytest.fixture
 def classifier() -> FrozenClassifier:
-    return FrozenClassifier(Quadrant(), "tests:quadrant", InputRule(SIZE, SIZE), taps=("cells",))
-
-
-def pictures(count: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Noise whose lower right quadrant is plain green or blue, and these classes."""
-    generator = torch.Generator().manual_seed(0)
-    pixels = 255.0 * torch.rand(count, 3, SIZE, SIZE, generator=generator)
-    target = 1 + torch.arange(count) % 2
-    pixels[:, :, SIZE // 2 :, SIZE // 2 :] = 255.0 * torch.eye(3)[target][:, :, None, None]
-    return pixels, target
+    return quadrant_classifier(SIZE, normalised=True)
 
 
 def share_in_quadrant(maps: torch.Tensor, best: int = 12) -> float:
@@ -80,7 +53,7 @@ def config(**values: object) -> OptimiseConfig:
 
 
 def test_the_quadrant_that_decides_is_found(classifier: FrozenClassifier):
-    pixels, target = pictures(4)
+    pixels, target = quadrant_pictures(4, SIZE)
     blind = torch.randn(4, 8, 8, generator=torch.Generator().manual_seed(0))
     found = optimise(classifier, pixels, target, config(), blind)
     assert found.shape == (4, 8, 8)
@@ -92,7 +65,7 @@ def test_the_quadrant_that_decides_is_found(classifier: FrozenClassifier):
 
 
 def test_a_good_start_is_not_lost_and_a_bad_one_is_left(classifier: FrozenClassifier):
-    pixels, target = pictures(2)
+    pixels, target = quadrant_pictures(2, SIZE)
     good = torch.zeros(2, 8, 8)
     good[:, 4:, 4:] = 1.0
     bad = good.flip(1, 2)
@@ -102,7 +75,7 @@ def test_a_good_start_is_not_lost_and_a_bad_one_is_left(classifier: FrozenClassi
 
 
 def test_no_step_gives_the_start_in_the_size_that_was_asked_for(classifier: FrozenClassifier):
-    pixels, target = pictures(1)
+    pixels, target = quadrant_pictures(1, SIZE)
     start = torch.randn(1, 8, 8, generator=torch.Generator().manual_seed(0))
     expected = (start - start.mean()) / start.std(correction=0)
     assert torch.allclose(optimise(classifier, pixels, target, config(steps=0), start)[0], expected[0], atol=0.01)
@@ -111,7 +84,7 @@ def test_no_step_gives_the_start_in_the_size_that_was_asked_for(classifier: Froz
 
 
 def test_batch_mates_and_order_do_not_matter(classifier: FrozenClassifier):
-    pixels, target = pictures(3)
+    pixels, target = quadrant_pictures(3, SIZE)
     together = optimise(classifier, pixels, target, config(steps=6))
     alone = optimise(classifier, pixels[1:2], target[1:2], config(steps=6))
     turned = optimise(classifier, pixels.flip(0), target.flip(0), config(steps=6)).flip(0)
@@ -120,7 +93,7 @@ def test_batch_mates_and_order_do_not_matter(classifier: FrozenClassifier):
 
 
 def test_a_seed_repeats_and_another_one_differs(classifier: FrozenClassifier):
-    pixels, target = pictures(1)
+    pixels, target = quadrant_pictures(1, SIZE)
     first, again, other = (optimise(classifier, pixels, target, config(steps=5, seed=seed)) for seed in (1, 1, 2))
     assert torch.equal(first, again)
     assert not torch.allclose(first, other, atol=1e-3)
@@ -129,7 +102,7 @@ def test_a_seed_repeats_and_another_one_differs(classifier: FrozenClassifier):
 @pytest.mark.parametrize("term", ["kl", "ce", "activation", "tv", "binarisation", "necessity"])
 @pytest.mark.parametrize("hard", [False, True])
 def test_every_weighted_term_has_a_gradient(classifier: FrozenClassifier, term: str, hard: bool):
-    pixels, target = pictures(2)
+    pixels, target = quadrant_pictures(2, SIZE)
     asked = ask_once(classifier, pixels, target, FILL)
     theta = torch.randn(2, 1, 8, 8, generator=torch.Generator().manual_seed(1)).requires_grad_(True)
     draw = Draw(torch.tensor([False]), torch.tensor([hard]), torch.tensor([0.3]))
@@ -140,7 +113,7 @@ def test_every_weighted_term_has_a_gradient(classifier: FrozenClassifier, term: 
 
 
 def test_a_class_that_is_not_the_predicted_one_is_asked_for_alone(classifier: FrozenClassifier):
-    pixels, target = pictures(2)
+    pixels, target = quadrant_pictures(2, SIZE)
     asked = ask_once(classifier, pixels, 3 - target, FILL)
     theta = torch.randn(2, 1, 8, 8)
     draw = Draw(torch.tensor([False]), torch.tensor([False]), torch.tensor([0.3]))
@@ -151,7 +124,7 @@ def test_a_class_that_is_not_the_predicted_one_is_asked_for_alone(classifier: Fr
 
 def test_the_classifier_is_bit_identical_and_untouched(classifier: FrozenClassifier):
     before, modes = classifier.sha256(), [module.training for module in classifier.modules()]
-    pixels, target = pictures(2)
+    pixels, target = quadrant_pictures(2, SIZE)
     optimise(classifier, pixels, target, config(steps=3))
     assert classifier.sha256() == before
     assert [module.training for module in classifier.modules()] == modes
@@ -160,7 +133,7 @@ def test_the_classifier_is_bit_identical_and_untouched(classifier: FrozenClassif
 
 
 def test_steps_are_told(classifier: FrozenClassifier):
-    pixels, target = pictures(1)
+    pixels, target = quadrant_pictures(1, SIZE)
     told: list[int] = []
     optimise(classifier, pixels, target, config(steps=3), on_step=told.append)
     assert told == [1, 2, 3]
@@ -182,7 +155,7 @@ def test_settings_that_move_nothing_are_refused(values: dict[str, object], messa
 
 
 def test_a_refined_saliency_is_cut_at_the_least_area(classifier: FrozenClassifier):
-    pixels, target = pictures(4)
+    pixels, target = quadrant_pictures(4, SIZE)
     ranking = optimise(classifier, pixels, target, config())
     least = least_area(classifier, pixels, target, ranking, FILL)
     assert (least < 0.3).all()
@@ -196,7 +169,7 @@ def test_a_refined_saliency_is_cut_at_the_least_area(classifier: FrozenClassifie
 
 
 def test_a_class_that_no_mask_keeps_gets_the_whole_picture(classifier: FrozenClassifier):
-    pixels, target = pictures(2)
+    pixels, target = quadrant_pictures(2, SIZE)
     ranking = ranking_from_saliency(torch.rand(2, 8, 8, generator=torch.Generator().manual_seed(0)))
     least = least_area(classifier, pixels, target, ranking, FILL, areas=())
     assert least.tolist() == [1.0, 1.0]
@@ -210,7 +183,7 @@ def test_a_saliency_gives_back_the_ranking_behind_it():
 
 
 def test_refining_never_enlarges_a_least_mask(classifier: FrozenClassifier, monkeypatch: pytest.MonkeyPatch):
-    pixels, target = pictures(2)
+    pixels, target = quadrant_pictures(2, SIZE)
     start = torch.full((2, 8, 8), 0.1)
     start[:, 4:, 4:] = 0.9
     worse = ranking_from_saliency(start.flip(1, 2))

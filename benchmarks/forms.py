@@ -1,0 +1,50 @@
+"""One report in several forms: which files an output names, and writing them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import TypeVar
+
+from whymask.runtime.errors import InputError
+from whymask.runtime.files import write_atomically
+
+Report = TypeVar("Report")
+
+
+def targets(output: Path, stem: str, endings: Iterable[str]) -> list[Path]:
+    """The files that an output names: itself, or one of each form in a folder.
+
+    Args:
+        output: a file, or a folder, which has no ending or exists.
+        stem: of the files in a folder.
+        endings: of the forms that there are, such as `.json`.
+
+    Raises:
+        InputError: an ending that is none of these.
+    """
+    if output.is_dir() or not output.suffix:
+        return [output / f"{stem}{ending}" for ending in endings]
+    if output.suffix.lower() not in endings:
+        raise InputError(
+            f"{output}: ending {output.suffix!r}, expected one of {', '.join(endings)}, or none for a folder of all"
+        )
+    return [output]
+
+
+def write_forms(report: Report, output: Path, stem: str, writers: Mapping[str, Callable[[Report], str]]) -> list[Path]:
+    """Write what `targets` names, and return it.
+
+    Args:
+        report: what is written.
+        output, stem: see `targets`.
+        writers: by ending, what makes the text of a form.
+
+    Raises:
+        ArtefactError: a file cannot be written.
+        InputError: an ending that is none of `writers`.
+    """
+    files = targets(output, stem, writers)
+    for file in files:
+        write_atomically(file, writers[file.suffix.lower()](report))
+    return files
