@@ -10,7 +10,7 @@ from whymask.benchmarks.leaks.page import sentence as leak_sentence
 from whymask.benchmarks.refinement_page import finding
 from whymask.benchmarks.suite.sample import Cell
 from whymask.benchmarks.suite.suite_tables import WHOLE_HEAD, facts, text_from_interval, whole_rows
-from whymask.benchmarks.suite.summary import Summary, sentence, summaries
+from whymask.benchmarks.suite.summary import Summary, summaries
 from whymask.benchmarks.tables import table
 
 Records = Mapping[str, Mapping[str, Any]]
@@ -32,14 +32,18 @@ def explanations_page(records: Records) -> str:
 
 
 def readme_bars(records: Records) -> str:
-    """For the front page: how many bars each classifier meets, and each that it does not."""
+    """For the front page: every bar, a column a classifier, a value a set of pictures."""
+    bars = {name: bars_of(found) for name, found in records.items()}
+    asked = dict.fromkeys(bar.asked for each in bars.values() for bar in each)
     rows = []
-    for name, found in records.items():
-        bars = bars_of(found)
-        missed = "; ".join(f"{bar.asked} ({bar.where}: {bar.measured})" for bar in bars if not bar.met)
-        rows.append([name, f"{sum(bar.met for bar in bars)} of {len(bars)}", missed or "none"])
+    for words in asked:
+        places = dict.fromkeys(bar.where for each in bars.values() for bar in each if bar.asked == words)
+        cells = [" / ".join(_brief(bar) for bar in each if bar.asked == words) for each in bars.values()]
+        rows.append([words, " / ".join(places), *cells])
+    counts = [f"**{sum(bar.met for bar in each)} of {len(each)} met**" for each in bars.values()]
+    head = ["bar, set before measuring", "pictures", *bars]
     lines = [f"- {name}: {text}" for name, found in records.items() for text in _headlines(found)]
-    return "\n\n".join([table(["classifier", "bars met", "not met"], rows, left=3), "\n".join(lines)])
+    return "\n\n".join([table(head, [*rows, ["", "", *counts]], left=2), "\n".join(lines)]).rstrip()
 
 
 def bars_of(found: Mapping[str, Any]) -> list[Bar]:
@@ -48,9 +52,13 @@ def bars_of(found: Mapping[str, Any]) -> list[Bar]:
     return list(bars_from_records(found.get("suite"), found.get("located"), leaks))
 
 
+def _brief(bar: Bar) -> str:
+    """What was measured, without the names of what it was held against."""
+    return f"{bar.measured.split(';')[0].split(', ')[0]} {'✓' if bar.met else '✗'}"
+
+
 def _headlines(found: Mapping[str, Any]) -> list[str]:
-    lines = [sentence(each) for kind in ("suite", "located") if kind in found for each in summaries(found[kind])]
-    return [*lines, *([finding(found["refine"])] if "refine" in found else [])]
+    return [finding(found["refine"])] if "refine" in found else []
 
 
 def _section(name: str, found: Mapping[str, Any]) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from whymask.export.config import PRECISIONS
+from whymask.runtime.engine_card import PRECISIONS
 from whymask.runtime.errors import InputError
 
 LEVELS = range(6)

@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from whymask.train.explainers import TEMPERATURE, Explainer, Lateral, TappedExplainer, centre_prior, resize_to
+from whymask.train.guided import GuidedExplainer
 from whymask.train.levels import MAX_LEVEL, SMALLEST_SCALE, LevelHead, absence
 from whymask.train.masks import STANDARDISATION_EPSILON
 
@@ -27,7 +28,9 @@ LOWEST_LOG_P = -8.0
 
 
 def deployed(explainer: Explainer) -> Explainer:
-    """The explainer in the form that is exported: tabled where it is a tapped one, else as it is."""
+    """The explainer in the form that is exported: tabled where it is a tapped one, filtered or not, else as it is."""
+    if isinstance(explainer, GuidedExplainer):
+        return GuidedExplainer(deployed(explainer.inner), explainer.radius, explainer.epsilon)
     return TabledExplainer(explainer) if type(explainer) is TappedExplainer else explainer
 
 

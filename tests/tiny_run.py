@@ -74,7 +74,7 @@ def weakened(model: onnx.ModelProto, part: str, factor: float = 1.05) -> onnx.Mo
     """A copy whose last convolution or matrix of a part is too large by a factor."""
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
-    readers = [n for n in copy.graph.node if n.name.startswith(part) and n.op_type in ("Conv", "Gemm")]
+    readers = [n for n in copy.graph.node if part in n.name and n.op_type in ("Conv", "Gemm")]
     weight = next(i for i in copy.graph.initializer if i.name == readers[-1].input[1])
     values = numpy_helper.to_array(weight)
     weight.CopyFrom(numpy_helper.from_array((values * factor).astype(values.dtype), weight.name))

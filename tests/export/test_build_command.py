@@ -122,7 +122,7 @@ def test_what_the_user_must_know_is_a_line(changes: dict[str, Any], message: str
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"precision": "int8"}, "--precision is 'int8', expected one of fp32, fp16"),
+        ({"precision": "int8"}, "--precision is 'int8', expected one of fp16, fp32"),
         ({"min_batch": 0}, "are 0, 1, 8; expected 1 or more, in this order"),
         ({"opt_batch": 9}, "are 1, 9, 8; expected 1 or more, in this order"),
         ({"min_batch": 2}, "are 2, 1, 8; expected 1 or more, in this order"),

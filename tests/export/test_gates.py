@@ -181,7 +181,8 @@ def test_required_but_absent_rtx_is_an_error_before_any_work(tiny_run: Run, tmp_
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"precision": "int8"}, "precision is 'int8', expected one of fp32, fp16"),
+        ({"precision": "int4"}, "precision is 'int4', expected one of fp32, fp16, int8"),
+        ({"precision": "int8"}, "int8 needs real pictures to calibrate on; give a folder of some hundred"),
         ({"opset": 16}, "opset is 16, expected 17 to 21"),
         ({"max_batch": 0}, "batch is 0, expected 1 or more images"),
         ({"top": -1}, "top is -1, expected 1 or more classes, or 0"),
@@ -192,7 +193,7 @@ def test_required_but_absent_rtx_is_an_error_before_any_work(tiny_run: Run, tmp_
             r"images are uint8 \(2, 8, 8, 3\), expected uint8 \(N, 32, 32, 3\)",
         ),
     ],
-    ids=["precision", "opset", "batch", "negative top", "large top", "contrast", "images"],
+    ids=["precision", "no pictures", "opset", "batch", "negative top", "large top", "contrast", "images"],
 )
 def test_wrong_option_is_refused(tiny_run: Run, tmp_path: Path, options: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):

@@ -95,7 +95,7 @@ def test_the_half_graph_would_fail_the_bounds_of_single_precision(forms: Forms, 
             r"logits_max is 0\.0\d+, allowed ≤ 0\.0001; logits_p99 is .*certificate_max is ",
         ),
         (
-            "explainer.explainer.out",
+            "explainer.inner.out",
             -1.0,
             r"saliency_max is 0\.\d+, allowed ≤ 0\.002; saliency_rank is .*mask_iou is .*Do not use w",
         ),

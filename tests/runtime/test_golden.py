@@ -77,7 +77,7 @@ def test_the_names_and_types_inside_the_file_are_fixed(golden: Golden):
         "output.mask": "uint8",
     }
     assert list(meta) == ["schema", "source", "is_synthetic", "card_sha256", "tolerances"]
-    assert (meta["schema"], list(meta["tolerances"])) == (1, ["fp32", "fp16"])
+    assert (meta["schema"], list(meta["tolerances"])) == (1, ["fp32", "fp16", "int8"])
 
 
 @pytest.fixture(scope="module")
