@@ -50,6 +50,10 @@ def export(
     contrast: Annotated[
         bool, typer.Option("--contrast", help="Add the input against: why one class and not another; with --target.")
     ] = False,
+    attributes: Annotated[
+        Path | None,
+        typer.Option(metavar="RUN", help="Add attributes and relevance of this run (whymask train --method flint)."),
+    ] = None,
     data: Annotated[
         Path | None,
         typer.Option(help="Images to compare file and modules on.", show_default="the run's, else synthetic ones"),
@@ -79,8 +83,16 @@ def export(
     """
     with_explanation = _with_explanation(with_outputs or [])
     # Refuses a wrong option before torch is loaded.
-    config = ExportConfig(precision, opset, batch, not fixed_batch, with_explanation, certify, target, top, contrast)
-    options = dataclasses.asdict(config) | {"golden": golden, "keep": keep, "require_rtx": require_rtx}
+    config = ExportConfig(
+        *(precision, opset, batch, not fixed_batch, with_explanation, certify, target, top, contrast),
+        attributes=attributes is not None,
+    )
+    options = dataclasses.asdict(config) | {
+        "attributes": attributes,
+        "golden": golden,
+        "keep": keep,
+        "require_rtx": require_rtx,
+    }
     if calibration_data is not None and precision != INT8:
         raise InputError(f"--calibration-data is for --precision int8, and {precision} was asked for; leave it out")
     card = _export(run, out, (data, calibration_data), {"model": model, "weights": weights}, options)
@@ -109,12 +121,15 @@ def _export(
 ) -> Card:
     try:
         from whymask.export.onnx_from_run import STAGES, export_run
+        from whymask.train.flint.run import load_run as load_flint
         from whymask.train.run import load_run
     except ModuleNotFoundError as error:
         raise MissingExtra(str(error.name), "export", "export a graph") from None
     with track(STAGES + 1, "exporting") as progress:
         progress.advance(0, f"load {run}")
         loaded = load_run(run, **moved)
+        if options["attributes"] is not None:
+            options = options | {"attributes": load_flint(options["attributes"], **moved)}
         images, calibration = (
             None if folder is None else _images(folder, loaded.card, count, option)
             for folder, count, option in zip(

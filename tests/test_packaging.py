@@ -14,6 +14,7 @@ from repository import PARTS, ROOT, all_imports, modules, project, sources, thir
 DISTRIBUTION_OF = {
     "pytorch_grad_cam": "grad-cam",
     "PIL": "pillow",
+    "sklearn": "scikit-learn",
     "lightning_fabric": "lightning-fabric",
     "tensorrt_rtx": "tensorrt-rtx",
 }

@@ -21,6 +21,7 @@ from whymask.runtime.files import write_atomically
 from whymask.train.classifier import FrozenClassifier
 from whymask.train.config import TrainConfig
 from whymask.train.explainers import Explainer, build_explainer
+from whymask.train.flint.interpreter import Interpreter
 from whymask.train.model_spec import load_classifier
 
 EXPLAINER_FILE = "explainer.safetensors"
@@ -41,6 +42,7 @@ class Run:
         card: what is known of both.
         config: how it was trained.
         path: the run directory.
+        interpreter: attributes of the same classifier that are exported with it, or None.
     """
 
     classifier: FrozenClassifier
@@ -48,6 +50,7 @@ class Run:
     card: Card
     config: TrainConfig
     path: Path
+    interpreter: Interpreter | None = None
 
 
 def classifier_from_config(config: TrainConfig) -> FrozenClassifier:

@@ -72,7 +72,7 @@ def test_entropy_is_that_of_the_softmax() -> None:
 def test_output_fidelity_is_least_where_the_interpreter_is_sure_of_the_classifiers_class() -> None:
     logits = torch.tensor([[3.0, 0.0, -1.0]])
     right, wrong = torch.tensor([[9.0, 0.0, 0.0]]), torch.tensor([[0.0, 9.0, 0.0]])
-    expected = -(right.softmax(1) * logits.softmax(1).log()).sum()
+    expected = -(logits.softmax(1) * right.softmax(1).log()).sum()
     torch.testing.assert_close(losses.output_fidelity(right, logits), expected)
     assert losses.output_fidelity(right, logits) < losses.output_fidelity(wrong, logits)
 

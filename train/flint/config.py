@@ -41,9 +41,11 @@ class FlintConfig:
     output_fidelity: float = _option(0.5, "β, weight of the cross-entropy between classifier and interpreter.")
     input_fidelity: float = _option(0.8, "γ, weight of reconstructing the picture from its attributes.")
     conciseness: float = _option(0.2, "δ, weight of conciseness, diversity and sparsity together.")
-    sparsity: float = _option(0.5, "η, weight of the attributes' mean absolute value inside δ.")
+    sparsity: float = _option(
+        0.02, "η, weight of the attributes' sum of absolute values inside δ; at 0.5 all of them went out."
+    )
     concise_from: float = _option(
-        0.1, "Share of the steps before δ counts: attributes that mean nothing yet should not be made few."
+        0.3, "Share of the steps before δ counts: attributes that mean nothing yet should not be made few."
     )
 
     steps: int = _option(2000, "Optimiser steps.")

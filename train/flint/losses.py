@@ -17,13 +17,16 @@ CONCISE, DIVERSE, SPARSE = "conciseness", "diversity", "sparsity"
 
 
 def output_fidelity(interpreted: Tensor, logits: Tensor) -> Tensor:
-    """L_of = −E h(Φ(x))ᵀ log f(x), the generalised cross-entropy of interpreter and classifier.
+    """L_of = −E f(x)ᵀ log h(Φ(x)), the generalised cross-entropy of classifier and interpreter.
+
+    The published form has the two the other way round, −E h(Φ(x))ᵀ log f(x). Its gradient vanishes where h is sure and
+    wrong, and interpreters on small data stayed there; both are least where h names the class of a sure f.
 
     Args:
         interpreted: logits of h∘Φ, (B, C).
         logits: of the classifier, (B, C).
     """
-    return -(interpreted.softmax(1) * logits.log_softmax(1)).sum(1).mean()
+    return -(logits.softmax(1) * interpreted.log_softmax(1)).sum(1).mean()
 
 
 def entropy(values: Tensor) -> Tensor:
@@ -42,8 +45,8 @@ def diversity(phi: Tensor) -> Tensor:
 
 
 def sparsity(phi: Tensor) -> Tensor:
-    """Mean ‖Φ(x)‖₁ over the batch, a mean over attributes, (B, J) → (): entropies alone leave the size free."""
-    return phi.abs().mean()
+    """Mean ‖Φ(x)‖₁ over the batch, (B, J) → (): entropies alone leave the size free."""
+    return phi.abs().sum(1).mean()
 
 
 def weighted_terms(

@@ -55,6 +55,7 @@ class FlintCard:
         parameters: number of parameters of Φ and h, which a graph needs; the decoder is for training alone.
         figures: on held-out pictures: `fidelity`, `conciseness` by τ, `accuracy` where classes are known, …
         global_relevance: of held-out pictures: for each predicted class, by its index as text, a number an attribute.
+        pictures: of each attribute one that it answers to most, a PNG in base64; empty where none were made.
         seed: of everything random.
         training, versions, licence: as in the card of a fused graph.
     """
@@ -67,6 +68,7 @@ class FlintCard:
     parameters: int
     figures: dict[str, Any] = field(default_factory=dict)
     global_relevance: dict[str, list[float]] = field(default_factory=dict)
+    pictures: tuple[str, ...] = ()
     seed: int = 0
     training: dict[str, Any] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
