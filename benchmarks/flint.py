@@ -2,6 +2,7 @@
 
     python -m whymask.benchmarks.flint digits                    # → benchmarks/results/flint/digits.json
     python -m whymask.benchmarks.flint posthoc squeezenet1_1     # → benchmarks/results/flint/posthoc-squeezenet1_1.json
+    python -m whymask.benchmarks.flint pictures RUN --data FOLDER -o attributes.html
     python -m whymask.benchmarks.flint table                     # → benchmarks/results/flint/README.md
 
 `digits` trains a small classifier with its attributes on scikit-learn's 8 × 8 digits, once a seed: four fifths to learn
@@ -26,10 +27,11 @@ from whymask.benchmarks.flint_page import KIND, SCHEMA, page_of, read_record
 from whymask.benchmarks.imagenet import RESULTS, data_root, known, normalisation
 from whymask.benchmarks.machine import describe_machine
 from whymask.benchmarks.program import run_program
-from whymask.runtime.errors import ArtefactError
+from whymask.runtime.errors import ArtefactError, InputError
 from whymask.runtime.files import write_atomically
 
 if TYPE_CHECKING:
+    from whymask.runtime.card import InputCard
     from whymask.train.flint.config import FlintConfig
     from whymask.train.flint.examples import Examples
     from whymask.train.flint.run import FlintRun
@@ -96,6 +98,7 @@ def posthoc(
 
     Example: python -m whymask.benchmarks.flint posthoc squeezenet1_1
     """
+    from whymask.runtime.card import InputCard
     from whymask.train.flint.config import FlintConfig
 
     root = data_root()
@@ -112,22 +115,21 @@ def posthoc(
         steps=steps,
         batch_size=32,
     )
-    folder = root / "images" / "imagenette10_128"
-    part = measured(config, _photos(folder / "train", config, count), _photos(folder / "val", config, 600))
+    folder, rule = root / "images" / "imagenette10_128", InputCard(PHOTO_SIDE, PHOTO_SIDE, mean, std)
+    part = measured(config, _photos(folder / "train", rule, count), _photos(folder / "val", rule, 600))
     _write(out / f"posthoc-{classifier}.json", "imagenette10_128", f"posthoc {classifier}", [part])
 
 
-def _photos(folder: Path, config: FlintConfig, count: int) -> Examples:
+def _photos(folder: Path, rule: InputCard, count: int) -> Examples:
     import torch
 
     from whymask.export.samples import real_pictures
-    from whymask.runtime.card import InputCard
     from whymask.train.flint.examples import Examples
 
-    pictures = real_pictures([folder], InputCard(PHOTO_SIDE, PHOTO_SIDE, (0.0,) * 3, (1.0,) * 3), count)
-    if pictures is None:
-        raise ArtefactError(f"{folder}: no picture there can be read; expected the study's pictures")
-    return Examples(torch.from_numpy(pictures).permute(0, 3, 1, 2).contiguous())
+    found = real_pictures([folder], rule, count) if folder.exists() else None
+    if found is None:
+        raise InputError(f"{folder}: no picture there can be read; expected a folder of pictures")
+    return Examples(torch.from_numpy(found).permute(0, 3, 1, 2).contiguous())
 
 
 def measured(config: FlintConfig, train: Examples, test: Examples) -> dict[str, Any]:
@@ -185,6 +187,28 @@ def _write(path: Path, data: str, arguments: str, parts: Sequence[dict[str, Any]
     write_atomically(path, f"{json.dumps(record, ensure_ascii=False)}\n")
     typer.echo(page_of([record]))
     typer.echo(f"Written: {path}")
+
+
+@app.command()
+def pictures(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Run of whymask train --method flint.")],
+    data: Annotated[Path, typer.Option(help="Folder of pictures to search.")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="HTML page to write.")] = Path("attributes.html"),
+    tau: Annotated[float, typer.Option(help="Pairs of class and attribute with global relevance above 1/τ.")] = 2.0,
+    count: Annotated[int, typer.Option(min=1, help="Pictures to search, evenly spaced.")] = 500,
+    pairs: Annotated[int, typer.Option(min=1, help="Pairs shown at most.")] = 40,
+) -> None:
+    """Show what attributes stand for: the samples they answer to most, and inputs that raise them further.
+
+    Example: python -m whymask.benchmarks.flint pictures runs/flint --data photos -o attributes.html
+    """
+    from whymask.benchmarks.flint_pictures import page_from_run
+    from whymask.benchmarks.report import write_report
+    from whymask.train.flint.run import load_run
+
+    loaded = load_run(run)
+    write_report(out, page_from_run(loaded, _photos(data, loaded.card.input, count).pixels, tau, pairs))
+    typer.echo(f"Written: {out}")
 
 
 @app.command()

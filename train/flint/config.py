@@ -47,6 +47,9 @@ class FlintConfig:
     concise_from: float = _option(
         0.3, "Share of the steps before δ counts: attributes that mean nothing yet should not be made few."
     )
+    pictures: bool = _option(
+        False, "Put a small training picture of each attribute into the card. They then travel with the graph."
+    )
 
     steps: int = _option(2000, "Optimiser steps.")
     batch_size: int = _option(24, "Images a step.")

@@ -33,6 +33,7 @@ from whymask.train.flint.examples import Examples, examples_from
 from whymask.train.flint.fit import Row, judge, learn, new_interpreter
 from whymask.train.flint.interpreter import Interpreter
 from whymask.train.flint.relevance import global_relevance
+from whymask.train.flint.visualise import thumbnails
 from whymask.train.model_spec import load_classifier
 from whymask.train.run import CONFIG_FILE, METRICS_FILE
 from whymask.train.summary import REPORTED_PACKAGES
@@ -168,6 +169,8 @@ def train_on(
     with track(config.steps, "training", "steps") as bar:
         rows = learn(classifier, interpreter, train, config, lambda loss: bar.advance(1, f"loss {loss:.3f}"))
     card = _card_of(classifier, interpreter, config, held_out, {"images": len(train), **(facts or {})})
+    if config.pictures:
+        card = replace(card, pictures=thumbnails(judge(classifier, interpreter, train.pixels), train.pixels))
     run = FlintRun(classifier, interpreter, card, config, out)
     save_run(run, rows)
     return run
