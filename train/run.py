@@ -30,6 +30,8 @@ CONFIG_FILE = "config.json"
 METRICS_FILE = "metrics.csv"
 CHECKPOINT_FILE = "checkpoint.pt"
 UNREADABLE_FILE = "unreadable.txt"
+FLINT_FILE = "flint.json"
+"""Card of a run of the other method, `whymask.train.flint.run`."""
 
 
 @dataclass(frozen=True)
@@ -87,6 +89,11 @@ def load_run(path: Path, *, model: str | None = None, weights: str | None = None
     Raises:
         ArtefactError: a file is absent, or the classifier is not the one that was explained.
     """
+    if not (path / CARD_FILE).is_file() and (path / FLINT_FILE).is_file():
+        raise ArtefactError(
+            f"{path} holds attributes alone, and a graph needs a mask; train one for the same classifier, then: "
+            f"whymask export MASK_RUN --attributes {path} -o FILE.onnx"
+        )
     config = TrainConfig.from_json(_read(path, CONFIG_FILE))
     card = Card.from_json(_read(path, CARD_FILE))
     config = replace(config, model=model or config.model, weights=weights or config.weights)

@@ -10,17 +10,23 @@ import numpy as np
 import onnx
 import pytest
 import torch
+import typer
 from numpy.typing import NDArray
 from tiny_run import _settle, make_run
+from typer.testing import CliRunner
 
+from whymask.export import cli, onnx_from_run
 from whymask.export.attributes import with_attributes
 from whymask.export.onnx_from_run import export_run
 from whymask.runtime.attributes import Attributes
 from whymask.runtime.card import AttributesCard, Card
+from whymask.runtime.cli import guarded
 from whymask.runtime.errors import ArtefactError, InputError, ParityError
 from whymask.runtime.explainer import load
 from whymask.runtime.explanation import Explanation
 from whymask.runtime.parity import TOLERANCES, check, compare
+from whymask.train import run as train_run
+from whymask.train.flint import run as flint_run
 from whymask.train.flint.config import FlintConfig
 from whymask.train.flint.fit import judge
 from whymask.train.flint.interpreter import Interpreter
@@ -135,3 +141,29 @@ def test_another_classifier_input_or_precision_is_refused(tiny_run: Run, tmp_pat
         with_attributes(tiny_run, dataclasses.replace(flint, card=small))
     with pytest.raises(InputError, match="attributes are exported in fp32 or fp16"):
         export_run(tiny_run, tmp_path / "fused.onnx", precision="int8", attributes=flint)
+
+
+def test_the_command_hands_over_the_run_of_attributes(
+    tiny_run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flint, given = make_flint(tiny_run), {}
+
+    def record(run: Run, out: Path, **options: object) -> Card:
+        given.update(options)
+        return run.card
+
+    monkeypatch.setattr(onnx_from_run, "export_run", record)
+    monkeypatch.setattr(train_run, "load_run", lambda path, model, weights: tiny_run)
+    monkeypatch.setattr(flint_run, "load_run", lambda path, model, weights: {tmp_path / "flint": flint}[path])
+    app = typer.Typer()
+    app.command()(guarded(cli.export))
+    command = ["run", "-o", str(tmp_path / "fused.onnx"), "--attributes", str(tmp_path / "flint"), "--json"]
+    result = CliRunner().invoke(app, command)
+    assert result.exit_code == 0, result.output
+    assert given["attributes"] is flint and given["precision"] == "fp32"
+
+
+def test_a_flint_run_alone_is_no_mask_and_says_what_is_missing(tmp_path: Path) -> None:
+    (tmp_path / "flint.json").write_text("{}")
+    with pytest.raises(ArtefactError, match=r"holds attributes alone.*whymask export MASK_RUN --attributes"):
+        train_run.load_run(tmp_path)

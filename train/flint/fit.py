@@ -28,7 +28,7 @@ TOGETHER = 64
 """Pictures that are judged, or read, at once."""
 
 Seen = tuple[Tensor, Tensor, list[Tensor]]
-"""Normalised pictures (B, 3, H, W), logits (B, C), tapped maps (B, c, h, w)."""
+"""Pictures (B, 3, H, W) in [−1, 1], logits (B, C), tapped maps (B, c, h, w)."""
 Row = dict[str, float]
 
 
@@ -131,8 +131,8 @@ def _reader(classifier: FrozenClassifier, examples: Examples, config: FlintConfi
     """What the classifier sees in some pictures; a frozen one is asked once for all of them where memory allows."""
 
     def ask(indices: Tensor) -> Seen:
-        x = classifier.normalise(examples.pixels[indices].float())
-        return (x, *classifier.with_taps(x))
+        pixels = examples.pixels[indices].float()
+        return (_signed(pixels), *classifier.with_taps(classifier.normalise(pixels)))
 
     if config.by_design:
         return ask
@@ -145,10 +145,14 @@ def _reader(classifier: FrozenClassifier, examples: Examples, config: FlintConfi
     maps = [torch.cat([part[2][i] for part in parts]) for i in range(len(classifier.tap_specs))]
 
     def recall(indices: Tensor) -> Seen:
-        x = classifier.normalise(examples.pixels[indices].float())
-        return x, logits[indices], [each[indices] for each in maps]
+        return _signed(examples.pixels[indices].float()), logits[indices], [each[indices] for each in maps]
 
     return recall
+
+
+def _signed(pixels: Tensor) -> Tensor:
+    """0–255 → [−1, 1]: classifiers normalise to scales a hundred times apart, which γ must not hang on."""
+    return pixels / 127.5 - 1
 
 
 @torch.no_grad()

@@ -58,7 +58,7 @@ def grid_side(tap: Tap) -> int:
 
 
 class Decoder(nn.Module):
-    """d: Φ(x) → the picture, in the classifier's normalised space.
+    """d: Φ(x) → the picture in [−1, 1].
 
     Args:
         attributes: J.
@@ -114,7 +114,7 @@ class Interpreter(nn.Module):
         return phi, self.head(phi)
 
     def target(self, x: Tensor) -> Tensor:
-        """What the decoder is to give: normalised pictures (B, 3, H, W), averaged down to its size."""
+        """What the decoder is to give: pictures (B, 3, H, W) in [−1, 1], averaged down to its size."""
         return x if tuple(x.shape[-2:]) == self.decoder.size else F.adaptive_avg_pool2d(x, self.decoder.size)
 
 

@@ -35,12 +35,11 @@ from whymask.train.flint.interpreter import Interpreter
 from whymask.train.flint.relevance import global_relevance
 from whymask.train.flint.visualise import thumbnails
 from whymask.train.model_spec import load_classifier
-from whymask.train.run import CONFIG_FILE, METRICS_FILE
+from whymask.train.run import CARD_FILE, CONFIG_FILE, FLINT_FILE, METRICS_FILE
 from whymask.train.summary import REPORTED_PACKAGES
 
 INTERPRETER_FILE = "interpreter.safetensors"
 CLASSIFIER_FILE = "classifier.safetensors"
-FLINT_FILE = "flint.json"
 SCHEMA = 1
 
 
@@ -182,7 +181,7 @@ def refuse_a_run(out: Path) -> None:
     Raises:
         ArtefactError: the folder holds one, of this method or of the other.
     """
-    if any((out / name).exists() for name in (FLINT_FILE, "card.json")):
+    if any((out / name).exists() for name in (FLINT_FILE, CARD_FILE)):
         raise ArtefactError(f"{out} already holds a run; give another -o")
 
 
