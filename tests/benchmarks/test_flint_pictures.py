@@ -19,7 +19,7 @@ from whymask.train.flint.examples import Examples
 from whymask.train.flint.fit import judge
 from whymask.train.flint.relevance import Judged
 from whymask.train.flint.run import FlintRun, classifier_from_config, load_run, train_on
-from whymask.train.flint.visualise import Maximisation, maximise, maximum_activating, relevant_pairs
+from whymask.train.flint.visualise import Maximisation, maximise, maximum_activating, relevant_pairs, thumbnails
 
 QUICK = Maximisation(steps=20)
 
@@ -78,6 +78,15 @@ def test_the_card_holds_a_picture_of_each_attribute(run: FlintRun, pixels: torch
     row = int(judge(run.classifier, run.interpreter, pixels).phi[:, 2].argmax())
     shown = np.asarray(Image.open(io.BytesIO(base64.b64decode(card.pictures[2]))))
     np.testing.assert_array_equal(shown, pixels[row].permute(1, 2, 0).numpy())
+
+
+def test_a_picture_that_travels_is_small() -> None:
+    phi = torch.tensor([[1.0], [2.0]])
+    judged = Judged(torch.zeros(2, dtype=torch.int64), torch.zeros(2, dtype=torch.int64), phi, phi)
+    pixels = torch.stack([torch.zeros(3, 64, 96), torch.full((3, 64, 96), 200.0)]).to(torch.uint8)
+    shown = Image.open(io.BytesIO(base64.b64decode(thumbnails(judged, pixels)[0])))
+    assert shown.size == (48, 32)
+    assert np.asarray(shown).min() == 200
 
 
 def test_the_page_is_one_file_with_its_pictures(run: FlintRun, pixels: torch.Tensor, tmp_path: Path) -> None:

@@ -152,8 +152,8 @@ def _png(pixels: Tensor) -> str:
     side = max(pixels.shape[1:])
     small = pixels.float()
     if side > THUMBNAIL_SIDE:
-        size = [max(1, round(each * THUMBNAIL_SIDE / side)) for each in pixels.shape[1:]]
-        small = F.adaptive_avg_pool2d(small, size)
+        height, width = (max(1, round(each * THUMBNAIL_SIDE / side)) for each in pixels.shape[1:])
+        small = F.adaptive_avg_pool2d(small, (height, width))
     buffer = io.BytesIO()
     Image.fromarray(small.round().to(torch.uint8).permute(1, 2, 0).contiguous().numpy()).save(buffer, "PNG")
     return base64.b64encode(buffer.getvalue()).decode("ascii")
