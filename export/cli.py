@@ -20,6 +20,18 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 DEFAULTS = ExportConfig()
+AttributesRun = Annotated[
+    Path | None,
+    typer.Option(metavar="RUN", help="Add attributes and relevance of this run (whymask train --method flint)."),
+]
+Compared = Annotated[
+    Path | None,
+    typer.Option(help="Images to compare file and modules on.", show_default="the run's, else synthetic ones"),
+]
+Calibrated = Annotated[
+    Path | None,
+    typer.Option(help="For int8: pictures that ranges are read from.", show_default="others of the run's"),
+]
 
 
 def export(
@@ -50,18 +62,9 @@ def export(
     contrast: Annotated[
         bool, typer.Option("--contrast", help="Add the input against: why one class and not another; with --target.")
     ] = False,
-    attributes: Annotated[
-        Path | None,
-        typer.Option(metavar="RUN", help="Add attributes and relevance of this run (whymask train --method flint)."),
-    ] = None,
-    data: Annotated[
-        Path | None,
-        typer.Option(help="Images to compare file and modules on.", show_default="the run's, else synthetic ones"),
-    ] = None,
-    calibration_data: Annotated[
-        Path | None,
-        typer.Option(help="For int8: pictures that ranges are read from.", show_default="others of the run's"),
-    ] = None,
+    attributes: AttributesRun = None,
+    data: Compared = None,
+    calibration_data: Calibrated = None,
     golden: Annotated[
         int, typer.Option(metavar="N", min=0, help="Write a golden bundle of N images, for whymask verify on a device.")
     ] = 0,
@@ -87,12 +90,9 @@ def export(
         *(precision, opset, batch, not fixed_batch, with_explanation, certify, target, top, contrast),
         attributes=attributes is not None,
     )
-    options = dataclasses.asdict(config) | {
-        "attributes": attributes,
-        "golden": golden,
-        "keep": keep,
-        "require_rtx": require_rtx,
-    }
+    options = dataclasses.asdict(config) | dict(
+        attributes=attributes, golden=golden, keep=keep, require_rtx=require_rtx
+    )
     if calibration_data is not None and precision != INT8:
         raise InputError(f"--calibration-data is for --precision int8, and {precision} was asked for; leave it out")
     card = _export(run, out, (data, calibration_data), {"model": model, "weights": weights}, options)
