@@ -20,6 +20,18 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 DEFAULTS = ExportConfig()
+AttributesRun = Annotated[
+    Path | None,
+    typer.Option(metavar="RUN", help="Add attributes and relevance of this run (whymask train --method flint)."),
+]
+Compared = Annotated[
+    Path | None,
+    typer.Option(help="Images to compare file and modules on.", show_default="the run's, else synthetic ones"),
+]
+Calibrated = Annotated[
+    Path | None,
+    typer.Option(help="For int8: pictures that ranges are read from.", show_default="others of the run's"),
+]
 
 
 def export(
@@ -50,14 +62,9 @@ def export(
     contrast: Annotated[
         bool, typer.Option("--contrast", help="Add the input against: why one class and not another; with --target.")
     ] = False,
-    data: Annotated[
-        Path | None,
-        typer.Option(help="Images to compare file and modules on.", show_default="the run's, else synthetic ones"),
-    ] = None,
-    calibration_data: Annotated[
-        Path | None,
-        typer.Option(help="For int8: pictures that ranges are read from.", show_default="others of the run's"),
-    ] = None,
+    attributes: AttributesRun = None,
+    data: Compared = None,
+    calibration_data: Calibrated = None,
     golden: Annotated[
         int, typer.Option(metavar="N", min=0, help="Write a golden bundle of N images, for whymask verify on a device.")
     ] = 0,
@@ -79,8 +86,13 @@ def export(
     """
     with_explanation = _with_explanation(with_outputs or [])
     # Refuses a wrong option before torch is loaded.
-    config = ExportConfig(precision, opset, batch, not fixed_batch, with_explanation, certify, target, top, contrast)
-    options = dataclasses.asdict(config) | {"golden": golden, "keep": keep, "require_rtx": require_rtx}
+    config = ExportConfig(
+        *(precision, opset, batch, not fixed_batch, with_explanation, certify, target, top, contrast),
+        attributes=attributes is not None,
+    )
+    options = dataclasses.asdict(config) | dict(
+        attributes=attributes, golden=golden, keep=keep, require_rtx=require_rtx
+    )
     if calibration_data is not None and precision != INT8:
         raise InputError(f"--calibration-data is for --precision int8, and {precision} was asked for; leave it out")
     card = _export(run, out, (data, calibration_data), {"model": model, "weights": weights}, options)
@@ -109,12 +121,15 @@ def _export(
 ) -> Card:
     try:
         from whymask.export.onnx_from_run import STAGES, export_run
+        from whymask.train.flint.run import load_run as load_flint
         from whymask.train.run import load_run
     except ModuleNotFoundError as error:
         raise MissingExtra(str(error.name), "export", "export a graph") from None
     with track(STAGES + 1, "exporting") as progress:
         progress.advance(0, f"load {run}")
         loaded = load_run(run, **moved)
+        if options["attributes"] is not None:
+            options = options | {"attributes": load_flint(options["attributes"], **moved)}
         images, calibration = (
             None if folder is None else _images(folder, loaded.card, count, option)
             for folder, count, option in zip(

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from whymask.runtime.alone import classifier_path as classifier_path
-from whymask.runtime.backends import CLASS_OUTPUTS
+from whymask.runtime.backends import ATTRIBUTE_OUTPUTS, CLASS_OUTPUTS
 from whymask.runtime.card import (
     AGAINST,
     DROPPED_LOGITS,
@@ -43,6 +43,7 @@ class ExportConfig:
         top: explain that many of the likeliest classes at once, in the outputs `classes`, `class_saliency` and
             `class_mask`: the encoder runs once, the explainer's decoder for each class. 0, the default, adds none.
         contrast: add the input `against`, for why the one class and not the other; needs `target`.
+        attributes: add the outputs `attributes` and `relevance` of an interpreter (FLINT).
     """
 
     precision: str = "fp32"
@@ -54,6 +55,7 @@ class ExportConfig:
     target: bool = False
     top: int = 0
     contrast: bool = False
+    attributes: bool = False
 
     def __post_init__(self) -> None:
         """Refuse what cannot be exported."""
@@ -65,6 +67,10 @@ class ExportConfig:
             raise InputError(f"batch is {self.max_batch}, expected 1 or more images")
         if self.top < 0:
             raise InputError(f"top is {self.top}, expected 1 or more classes, or 0 for the explained class alone")
+        if self.attributes and self.precision == INT8:
+            raise InputError(
+                "attributes are exported in fp32 or fp16: their relevance was not judged in int8; leave one out"
+            )
         if self.contrast and not self.target:
             raise InputError("contrast asks why one class and not another; give target as well: --target --contrast")
 
@@ -84,7 +90,8 @@ class ExportConfig:
         optional = ((EXPLANATION,) if self.with_explanation else ()) + (
             (KEPT_LOGITS, DROPPED_LOGITS) if self.certify else ()
         )
-        return (LOGITS, SALIENCY, MASK, *optional, *(CLASS_OUTPUTS if self.top else ()))
+        attributes = ATTRIBUTE_OUTPUTS if self.attributes else ()
+        return (LOGITS, SALIENCY, MASK, *optional, *(CLASS_OUTPUTS if self.top else ()), *attributes)
 
 
 def golden_path(fused: Path) -> Path:

@@ -14,7 +14,10 @@ from whymask.runtime.card import Card
 from whymask.runtime.feeds import NO_CONTRAST
 from whymask.train.classifier import FrozenClassifier
 from whymask.train.explainers import Explainer
+from whymask.train.flint.interpreter import Interpreter
+from whymask.train.flint.relevance import local_relevance
 from whymask.train.masks import mask_from_saliency
+from whymask.train.taps import recording
 
 
 class _Graph(nn.Module):
@@ -101,12 +104,21 @@ class FusedGraph(_Graph):
         classifier, explainer: in float32, or both in half (`whymask.export.half.half_copies`).
         card: gives the input size, the threshold and the fill.
         config: which optional tensors there are.
+        interpreter: of the attributes, where `config` asks for them; its Φ of the same dtype as the classifier.
     """
 
     dropped_rgb: Tensor
 
-    def __init__(self, classifier: FrozenClassifier, explainer: Explainer, card: Card, config: ExportConfig) -> None:
+    def __init__(
+        self,
+        classifier: FrozenClassifier,
+        explainer: Explainer,
+        card: Card,
+        config: ExportConfig,
+        interpreter: Interpreter | None = None,
+    ) -> None:
         super().__init__(classifier)
+        self.interpreter = interpreter if config.attributes else None
         self.explainer = SeveralClasses(explainer) if config.top else explainer
         self.config, self.threshold = config, card.threshold
         self.height, self.width = card.input.height, card.input.width
@@ -127,7 +139,7 @@ class FusedGraph(_Graph):
         """
         pixels = pixels_from(image)
         x = self.body_input(pixels)
-        body_logits, features = self.classifier.with_taps(x)
+        body_logits, features, read = self._pass(x)
         logits = body_logits.float()
         if self.config.top:
             classes = logits.topk(self.config.top, dim=1).indices
@@ -139,7 +151,21 @@ class FusedGraph(_Graph):
         outputs = [logits, saliency, keep.squeeze(1).to(torch.uint8), *self._optional(pixels, keep)]
         if self.config.top:
             outputs += [classes, of_classes, self._masks(of_classes)]
+        if self.interpreter is not None:
+            predicted = logits.argmax(dim=1)
+            asked = predicted if target is None else asked_class(target, predicted)
+            phi = self.interpreter.phi(read).float()
+            outputs += [phi, local_relevance(phi, self.interpreter.weight, asked)]
         return tuple(outputs)
+
+    def _pass(self, x: Tensor) -> tuple[Tensor, list[Tensor], list[Tensor]]:
+        """One pass of the classifier: its logits, the explainer's maps, and the interpreter's, if there is one."""
+        if self.interpreter is None:
+            return (*self.classifier.with_taps(x), [])
+        taps = self.interpreter.taps
+        with recording(self.classifier.model, [tap.name for tap in taps]) as found:
+            logits, features = self.classifier.with_taps(x)
+        return logits, features, [tap.to_map(found[tap.name]) for tap in taps]
 
     def _map(
         self, features: list[Tensor], x: Tensor, logits: Tensor, target: Tensor | None, against: Tensor | None

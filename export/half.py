@@ -18,6 +18,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from whymask.runtime.errors import ArtefactError
 from whymask.train.classifier import FrozenClassifier
 from whymask.train.explainers import Explainer
+from whymask.train.flint.interpreter import Interpreter
 
 LARGEST_HALF = 65504.0
 HEAVY_OPS = ("Conv", "ConvTranspose", "Gemm")
@@ -48,6 +49,22 @@ def half_copies(classifier: FrozenClassifier, explainer: Explainer) -> tuple[Fro
         body.half()
     half_explainer.register_module("out", ExactSum(explainer.out))
     return half_classifier, half_explainer
+
+
+def half_interpreter(interpreter: Interpreter) -> Interpreter:
+    """A copy whose attribute network is FP16; the class weights, with which relevance is computed, stay in float32.
+
+    Args:
+        interpreter: in float32, left as it is.
+
+    Raises:
+        ArtefactError: a weight is too large for FP16.
+    """
+    half = copy.deepcopy(interpreter)
+    _absorb_statistics(half.phi)
+    _refuse_overflow(half.phi)
+    half.phi.half()
+    return half
 
 
 class ExactSum(nn.Module):

@@ -17,11 +17,12 @@ import torch
 from numpy.typing import NDArray
 
 from whymask.export import parity, rtx
+from whymask.export.attributes import with_attributes
 from whymask.export.config import CALIBRATION_PICTURES, INT8, ExportConfig, classifier_path, golden_path
 from whymask.export.cost import cost_of
 from whymask.export.fuse import ClassifierGraph, FusedGraph
 from whymask.export.golden_from_run import golden_from_run, second_likeliest
-from whymask.export.half import check_precision, half_copies
+from whymask.export.half import check_precision, half_copies, half_interpreter
 from whymask.export.int8 import Quantiser, check_int8, classifier_of
 from whymask.export.onnx_from_module import onnx_from_module
 from whymask.export.samples import COUNT, real_pictures, synthetic_pictures
@@ -36,6 +37,8 @@ from whymask.runtime.parity import TOLERANCES, check
 from whymask.runtime.versions import installed_versions
 from whymask.train.classifier import FrozenClassifier
 from whymask.train.explainers import Explainer
+from whymask.train.flint.interpreter import Interpreter
+from whymask.train.flint.run import FlintRun
 from whymask.train.run import Run
 
 EXPORT_PACKAGES = ("whymask", "torch", "onnx", "onnxscript", "onnxruntime")
@@ -80,6 +83,7 @@ def export_run(
     target: bool = False,
     top: int = 0,
     contrast: bool = False,
+    attributes: FlintRun | None = None,
     images: NDArray[np.uint8] | None = None,
     calibration: NDArray[np.uint8] | None = None,
     golden: int = 0,
@@ -93,6 +97,7 @@ def export_run(
         run: its classifier and explainer are left exactly as they are.
         out: the fused graph's file, ending in `.onnx`.
         precision, opset, max_batch, dynamic, with_explanation, certify, target, top, contrast: see `ExportConfig`.
+        attributes: adds the outputs `attributes` and `relevance` of this run of the same classifier.
         images: uint8, (N, H, W, 3), to compare file and modules on; the run's own data when None, else synthetic ones.
         calibration: uint8, (N, H, W, 3), for INT8: real pictures from which the ranges of activations are read; None
             takes pictures of the run's own data that are not compared on.
@@ -111,8 +116,12 @@ def export_run(
         ParityError: the file disagrees with the modules.
         MissingExtra: TensorRT-RTX is required and not installed.
     """
-    config = ExportConfig(precision, opset, max_batch, dynamic, with_explanation, certify, target, top, contrast)
+    config = ExportConfig(
+        *(precision, opset, max_batch, dynamic, with_explanation, certify, target, top, contrast),
+        attributes=attributes is not None,
+    )
     _check_request(out, require_rtx)
+    run = run if attributes is None else with_attributes(run, attributes)
     _check_top(config, run.card)
     pictures = _with_calibration(_pictures(run, images, golden), run, config, images, calibration)
     bundle = golden_from_run(run, config, pictures.golden, pictures.are_synthetic) if golden else None
@@ -217,9 +226,17 @@ def _bodies(run: Run, config: ExportConfig) -> tuple[FrozenClassifier, Explainer
     return half_copies(run.classifier, run.explainer) if config.precision == "fp16" else (run.classifier, run.explainer)
 
 
+def _interpreter(run: Run, config: ExportConfig) -> Interpreter | None:
+    """The run's attributes in the precision of the graph's body."""
+    if run.interpreter is None or config.precision != "fp16":
+        return run.interpreter
+    return half_interpreter(run.interpreter)
+
+
 def _models(run: Run, config: ExportConfig) -> _Models:
     classifier, explainer = _bodies(run, config)
-    graph = FusedGraph(classifier, deployed(explainer), run.card, config).eval()
+    interpreter = _interpreter(run, config)
+    graph = FusedGraph(classifier, deployed(explainer), run.card, config, interpreter).eval()
     image = _example(classifier, config)
     # A tensor of its own for each input: torch.export ties equal ones together.
     example = (image, *(torch.full((len(image),), PREDICTED) for _ in config.inputs[1:]))
@@ -291,7 +308,7 @@ def _compared(run: Run, config: ExportConfig, models: _Models, pictures: NDArray
     """Parity figures of the graphs against the run's own modules."""
     batch = None if config.has_dynamic_batch else config.max_batch
     plain = replace(config, certify=False, with_explanation=False)  # both are judged on the file's own masks
-    reference = FusedGraph(run.classifier, run.explainer, run.card, plain).eval()
+    reference = FusedGraph(run.classifier, run.explainer, run.card, plain, run.interpreter).eval()
     expected = parity.torch_outputs(reference, pictures)
     against = None
     if config.contrast:  # every second picture is explained against its second likeliest class

@@ -94,11 +94,15 @@ OUTPUTS = {
     names.CLASSES: ("int64", "B K"),
     names.CLASS_SALIENCY: ("float32", "B K h w"),
     names.CLASS_MASK: ("uint8", "B K H W"),
+    names.ATTRIBUTES: ("float32", "B J"),
+    names.RELEVANCE: ("float32", "B J"),
 }
 """Type and shape of every output that a fused graph may have."""
 REQUIRED_OUTPUTS = (names.LOGITS, names.SALIENCY, names.MASK)
 CLASS_OUTPUTS = (names.CLASSES, names.CLASS_SALIENCY, names.CLASS_MASK)
 """Outputs that a graph has all of, or none."""
+ATTRIBUTE_OUTPUTS = (names.ATTRIBUTES, names.RELEVANCE)
+"""Outputs that a graph has both of, with names in its card, or none."""
 
 
 def check_contract(backend: Backend, name: str) -> None:
@@ -138,6 +142,8 @@ def contract_shape(letters: str, card: Card) -> tuple[int | str, ...]:
         card: of the graph.
     """
     sizes = {"H": card.input.height, "W": card.input.width, "C": card.classifier.num_classes, "3": 3}
+    if card.attributes is not None:
+        sizes["J"] = len(card.attributes.names)
     return tuple(sizes.get(letter, letter) for letter in letters.split())
 
 
@@ -145,6 +151,9 @@ def _check_together(backend: Backend, name: str, again: str) -> None:
     """Refuse a graph with a part of what belongs together."""
     if names.AGAINST in backend.inputs and names.TARGET not in backend.inputs:
         raise ArtefactError(f"{name}: has the input {names.AGAINST!r} without {names.TARGET!r}; {again}")
+    attributes = [tensor for tensor in ATTRIBUTE_OUTPUTS if tensor in backend.outputs]
+    if attributes and (len(attributes) < len(ATTRIBUTE_OUTPUTS) or backend.card.attributes is None):
+        raise ArtefactError(f"{name}: has {', '.join(attributes)}, expected both outputs and their names; {again}")
     found = [tensor for tensor in CLASS_OUTPUTS if tensor in backend.outputs]
     if found and len(found) < len(CLASS_OUTPUTS):
         raise ArtefactError(

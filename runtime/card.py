@@ -4,7 +4,7 @@ The card is one versioned JSON object. It lives in an ONNX file under `metadata_
 `card.json`, and beside an engine in its sidecar. Everything that a runtime must know about a graph is in it.
 
 Letters used for shapes in this package: B batch, H W the graph's input height and width, h w the explainer's own
-resolution, C classes, K the likeliest of them that a graph explains at once.
+resolution, C classes, K the likeliest of them that a graph explains at once, J attributes.
 """
 
 from __future__ import annotations
@@ -44,6 +44,11 @@ CLASS_SALIENCY = "class_saliency"
 """Optional output, float32 (B, K, h, w): `saliency` of each of `classes`."""
 CLASS_MASK = "class_mask"
 """Optional output, uint8 (B, K, H, W): `mask` of each of `classes`; empty for a class that is not there."""
+
+ATTRIBUTES = "attributes"
+"""Optional output, float32 (B, J), ≥ 0: the activation of each attribute."""
+RELEVANCE = "relevance"
+"""Optional output, float32 (B, J), in [−1, 1]: of each attribute for the explained class, the largest being ±1."""
 
 QUANTISED = "quantised"
 """Key of `Card.training` under which a graph in INT8 says how it was made."""
@@ -131,6 +136,34 @@ class GuaranteeCard:
 
 
 @dataclass(frozen=True)
+class AttributesCard:
+    """What the attributes of a graph are (FLINT, arXiv 2010.09345).
+
+    Attributes:
+        names: one name an attribute, J in all.
+        layers: names of the classifier's modules that they read.
+        fidelity: share of held-out pictures on which their linear model names the classifier's class.
+        by_design: whether the classifier was trained with them.
+        pictures: of each attribute one that it answers to most, a PNG in base64; empty where none were made.
+        seed: of their training.
+    """
+
+    names: tuple[str, ...]
+    layers: tuple[str, ...]
+    fidelity: float
+    by_design: bool = False
+    pictures: tuple[str, ...] = ()
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse pictures that are not one an attribute."""
+        if len(self.pictures) not in (0, len(self.names)):
+            raise ArtefactError(
+                f"card.attributes: {len(self.pictures)} pictures for {len(self.names)} names; give one each, or none"
+            )
+
+
+@dataclass(frozen=True)
 class Card:
     """The whole card.
 
@@ -148,6 +181,7 @@ class Card:
         versions: of the packages that made it.
         licence: of classifier and explainer together, as the user states it.
         tolerances: largest differences allowed between forms of this graph, by name.
+        attributes: of a graph with the outputs `attributes` and `relevance`; None, and absent from the text, else.
     """
 
     classifier: ClassifierCard
@@ -165,6 +199,7 @@ class Card:
     licence: str = "unstated"
     tolerances: dict[str, float] = field(default_factory=dict)
     schema: int = SCHEMA_VERSION
+    attributes: AttributesCard | None = None
 
     def __post_init__(self) -> None:
         """Refuse values that no graph can have."""
@@ -182,7 +217,10 @@ class Card:
 
     def to_json(self, indent: int | None = None) -> str:
         """The card as JSON text, keys in a fixed order."""
-        return json.dumps(dataclasses.asdict(self), indent=indent, ensure_ascii=False)
+        record = dataclasses.asdict(self)
+        if self.attributes is None:  # so that the many graphs without any read as they always did
+            del record["attributes"]
+        return json.dumps(record, indent=indent, ensure_ascii=False)
 
     @classmethod
     def from_json(cls, text: str) -> Card:
@@ -200,6 +238,7 @@ def _card_from_record(record: dict[str, Any]) -> Card:
         "input": InputCard,
         "explainer": ExplainerCard,
         "guarantee": GuaranteeCard,
+        "attributes": AttributesCard,
     }
     values = dict(record)
     for name, part in parts.items():

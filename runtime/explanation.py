@@ -28,6 +28,7 @@ from whymask.runtime.images import (
 )
 
 if TYPE_CHECKING:
+    from whymask.runtime.attributes import Attributes
     from whymask.runtime.instances import Instance
 
 REFINED_THRESHOLD = 0.5
@@ -144,6 +145,16 @@ class Explanation:
         """
         best = np.argsort(-self.probabilities, kind="stable")[: max(k, 0)]
         return [Prediction(self.card.label(int(i)), int(i), float(self.probabilities[i])) for i in best]
+
+    @property
+    def attributes(self) -> Attributes | None:
+        """The attributes of the picture and their relevance for the explained class; None where the graph has none."""
+        described = self.card.attributes
+        if described is None or names.RELEVANCE not in self.outputs:
+            return None
+        from whymask.runtime.attributes import Attributes
+
+        return Attributes(self.outputs[names.ATTRIBUTES], self.outputs[names.RELEVANCE], described)
 
     @cached_property
     def threshold(self) -> float:

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from whymask.runtime.backends import Arrays
 from whymask.runtime.card import (
+    ATTRIBUTES,
     CLASS_MASK,
     CLASS_SALIENCY,
     CLASSES,
@@ -31,6 +32,7 @@ from whymask.runtime.card import (
     KEPT_LOGITS,
     LOGITS,
     MASK,
+    RELEVANCE,
     SALIENCY,
 )
 from whymask.runtime.errors import ParityError
@@ -51,6 +53,9 @@ MAP_BOUNDS = ("saliency_max", "saliency_rank_min", "mask_iou_min")
 """Bounds of a map."""
 CLASSES_AGREE = "classes_agreement_min"
 """Share of places among the likeliest classes at which both name the same class, near ties aside."""
+
+ATTRIBUTES_MAX, RELEVANCE_MAX = "attributes_max", "relevance_max"
+"""Error of `attributes` over the largest reference one, bounded as logits; of `relevance`, bounded as the saliency."""
 
 SAME_TOP1 = "top1_same"
 """Share of images with the same top-1, near ties among them; only reported."""
@@ -92,7 +97,8 @@ class Tolerances:
     def bounds(self) -> dict[str, float]:
         """The bound of every figure that has one: these, and those of the likeliest classes, which follow from them."""
         maps = {f"{OF_CLASSES}{name}": getattr(self, name) for name in MAP_BOUNDS}
-        return self.as_dict() | {CLASSES_AGREE: self.top1_agreement_min} | maps
+        attributes = {ATTRIBUTES_MAX: self.logits_max, RELEVANCE_MAX: self.saliency_max}
+        return self.as_dict() | {CLASSES_AGREE: self.top1_agreement_min} | maps | attributes
 
     def stricter(self, other: Tolerances) -> Tolerances:
         """Field by field the bound that is harder to keep."""
@@ -135,7 +141,19 @@ def compare(
     }
     alike = same if targets is None else same | (targets >= 0)
     figures |= _mask_figures(_rows(reference, alike), _rows(actual, alike))
-    return figures | _class_figures(reference, actual, allowed)
+    return figures | _class_figures(reference, actual, allowed) | _attribute_figures(reference, actual, alike)
+
+
+def _attribute_figures(reference: Arrays, actual: Arrays, alike: NDArray[np.bool_]) -> dict[str, float]:
+    """Errors of attributes, and of their relevance where both explain the same class; none where one lacks them."""
+    if not all(RELEVANCE in outputs for outputs in (reference, actual)):
+        return {}
+    scale = max(float(np.abs(reference[ATTRIBUTES]).max()), SMALLEST_SCALE)
+    errors = np.abs(actual[RELEVANCE] - reference[RELEVANCE])[alike]
+    return {
+        ATTRIBUTES_MAX: float(np.abs(actual[ATTRIBUTES] - reference[ATTRIBUTES]).max()) / scale,
+        RELEVANCE_MAX: float(errors.max()) if errors.size else np.nan,
+    }
 
 
 def each_image(reference: Arrays, actual: Arrays) -> list[dict[str, float]]:

@@ -15,6 +15,7 @@ DISTRIBUTION_OF = {
     "mlperf_loadgen": "mlcommons-loadgen",
     "pytorch_grad_cam": "grad-cam",
     "PIL": "pillow",
+    "sklearn": "scikit-learn",
     "lightning_fabric": "lightning-fabric",
     "tensorrt_rtx": "tensorrt-rtx",
 }

@@ -12,8 +12,11 @@ import typer
 
 from whymask.runtime.errors import InputError, MissingExtra
 from whymask.train.config import TrainConfig
+from whymask.train.flint.options import FLINT, MASK, OWN, run_flint, split_options
 
 EXAMPLE = """Train an explainer for a frozen classifier and write a run directory.
+
+With --method flint: learn attributes and a linear interpreter on them (arXiv 2010.09345), beside a mask or without one.
 
 Example: whymask train timm:resnet18 --weights resnet18.safetensors --data photos -o runs/resnet18
 """
@@ -95,28 +98,44 @@ def option_of(field: dataclasses.Field[Any]) -> inspect.Parameter:
     )
 
 
-def train(model: str, out: Path, resume: bool, **options: Any) -> None:
-    """See EXAMPLE; the options are those of `TrainConfig`."""
+def own_option_of(field: dataclasses.Field[Any]) -> inspect.Parameter:
+    """The command-line option that mirrors a field which `FlintConfig` alone has; None where it is not given."""
+    kind: Any = {"bool": bool, "int": int, "float": float}[str(field.type)]
+    help = f"Method flint: {field.metadata['help']} [default: {field.default}]"
+    option = typer.Option(f"--{field.name.replace('_', '-')}", help=help, show_default=False)
+    return inspect.Parameter(
+        field.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind | None, option]
+    )
+
+
+def train(model: str, out: Path, resume: bool, method: str, **options: Any) -> None:
+    """See EXAMPLE; the options are those of `TrainConfig`, and those that `FlintConfig` alone has."""
     parsed = {name: PARSERS.get(name, lambda value: value)(value) for name, value in options.items()}
+    fields = split_options(method, parsed)
     try:
-        run_training(model, out, resume, parsed)
+        (run_flint if method == FLINT else run_training)(model, out, resume, fields)
     except ModuleNotFoundError as error:
         raise MissingExtra(str(error.name), "train", "train") from None
 
 
 def _mirror() -> inspect.Signature:
-    """MODEL, -o and --resume, then one option a field of `TrainConfig`."""
+    """MODEL, -o, --resume and --method, then one option a field of `TrainConfig`, then FLINT's own."""
     keyword = inspect.Parameter.KEYWORD_ONLY
     fields = {field.name: field for field in dataclasses.fields(TrainConfig)}
     model: Any = Annotated[str, typer.Argument(metavar="MODEL", help=fields.pop("model").metadata["help"])]
     out: Any = Annotated[Path, typer.Option("-o", "--out", help="Run directory to write.")]
     resume: Any = Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint in the run directory.")]
+    method: Any = Annotated[
+        str, typer.Option("--method", help="mask, or flint for attributes; see also their options.")
+    ]
     own = [
         inspect.Parameter("model", keyword, annotation=model),
         inspect.Parameter("out", keyword, annotation=out),
         inspect.Parameter("resume", keyword, default=False, annotation=resume),
+        inspect.Parameter("method", keyword, default=MASK, annotation=method),
     ]
-    return inspect.Signature(own + [option_of(field) for field in fields.values()])
+    options = [*(option_of(field) for field in fields.values()), *(own_option_of(field) for field in OWN)]
+    return inspect.Signature(own + options)
 
 
 # Typer reads a function's signature; mirroring the dataclass keeps options and fields the same by construction.

@@ -21,6 +21,7 @@ from whymask.runtime.files import write_atomically
 from whymask.train.classifier import FrozenClassifier
 from whymask.train.config import TrainConfig
 from whymask.train.explainers import Explainer, build_explainer
+from whymask.train.flint.interpreter import Interpreter
 from whymask.train.model_spec import load_classifier
 
 EXPLAINER_FILE = "explainer.safetensors"
@@ -29,6 +30,8 @@ CONFIG_FILE = "config.json"
 METRICS_FILE = "metrics.csv"
 CHECKPOINT_FILE = "checkpoint.pt"
 UNREADABLE_FILE = "unreadable.txt"
+FLINT_FILE = "flint.json"
+"""Card of a run of the other method, `whymask.train.flint.run`."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,7 @@ class Run:
         card: what is known of both.
         config: how it was trained.
         path: the run directory.
+        interpreter: attributes of the same classifier that are exported with it, or None.
     """
 
     classifier: FrozenClassifier
@@ -48,6 +52,7 @@ class Run:
     card: Card
     config: TrainConfig
     path: Path
+    interpreter: Interpreter | None = None
 
 
 def classifier_from_config(config: TrainConfig) -> FrozenClassifier:
@@ -84,6 +89,11 @@ def load_run(path: Path, *, model: str | None = None, weights: str | None = None
     Raises:
         ArtefactError: a file is absent, or the classifier is not the one that was explained.
     """
+    if not (path / CARD_FILE).is_file() and (path / FLINT_FILE).is_file():
+        raise ArtefactError(
+            f"{path} holds attributes alone, and a graph needs a mask; train one for the same classifier, then: "
+            f"whymask export MASK_RUN --attributes {path} -o FILE.onnx"
+        )
     config = TrainConfig.from_json(_read(path, CONFIG_FILE))
     card = Card.from_json(_read(path, CARD_FILE))
     config = replace(config, model=model or config.model, weights=weights or config.weights)
