@@ -29,11 +29,12 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
-from whymask.benchmarks.cost_page import COST_KIND, SCHEMA_VERSION, cost_page
+from whymask.benchmarks.cost_page import COST_KIND, SCHEMA_VERSION, bars_table, cost_page
 from whymask.benchmarks.latency import BenchSettings, Images, Run, measure_pairs
 from whymask.benchmarks.latency_stats import Ratio, judge, paired_ratio, summarise
 from whymask.benchmarks.machine import LoadMeter, describe_machine
 from whymask.benchmarks.program import run_program
+from whymask.benchmarks.tables import replace_block
 from whymask.runtime.card import IMAGE
 from whymask.runtime.errors import InputError, MissingExtra
 from whymask.runtime.files import write_atomically
@@ -42,6 +43,7 @@ from whymask.runtime.progress import Progress, track
 from whymask.runtime.versions import installed_versions
 
 RESULTS = Path(__file__).resolve().parents[1] / "benchmarks" / "results" / "cost"
+BEGIN, END = "<!-- cost:begin -->", "<!-- cost:end -->"
 CLASSIFIERS = ("mobilenet_v2", "resnet18", "squeezenet1_1", "resnet50", "efficientnet_b0", "vit_b_16")
 """Of torchvision."""
 PACKAGES = ("whymask", "numpy", "onnx", "onnxruntime", "onnxscript", "torch", "torchvision")
@@ -126,7 +128,7 @@ def measure(
         costs = cost_graphs.write_graphs(classifier, made, Path(folder), lambda name: on_step(f"export {name}"))
         pairs = {}
         with OrtBackend(Path(folder) / "alone.onnx", "cpu", settings.threads, spin=False) as alone:
-            for name in PAIRS:
+            for name in (each for each in PAIRS if each in costs or each == TORCH):
                 on_step(f"time {name}")
                 with _runner(name, Path(folder), classifier, settings.threads) as run:
                     pairs[name] = _pair_record(run, _calls(alone), pictures, settings)
@@ -207,7 +209,7 @@ def ratio_of(ratios: np.ndarray[Any, np.dtype[np.float64]], settings: BenchSetti
 
 
 def write_page(folder: Path) -> Path:
-    """Write README.md from the folder's records.
+    """Write README.md from the folder's records, and the front page's block where they are the study's own.
 
     Raises:
         InputError: there is none.
@@ -217,6 +219,8 @@ def write_page(folder: Path) -> Path:
     if not ordered:
         raise InputError(f"{folder}: no record of the study; make one with: python -m whymask.benchmarks.cost run")
     write_atomically(folder / "README.md", cost_page(ordered))
+    if folder == RESULTS:
+        replace_block(RESULTS.parents[2] / "README.md", bars_table(ordered), BEGIN, END)
     return folder / "README.md"
 
 

@@ -23,6 +23,7 @@ from whymask.export.fuse import ClassifierGraph, FusedGraph
 from whymask.export.onnx_from_module import onnx_from_module
 from whymask.export.tabled import deployed
 from whymask.runtime.card import IMAGE, LOGITS, Card, ExplainerCard
+from whymask.runtime.errors import InputError
 from whymask.runtime.files import write_atomically
 from whymask.runtime.ort import ERRORS_ONLY, new_cpu_session
 from whymask.train.classifier import FrozenClassifier
@@ -93,7 +94,7 @@ def build_graph(name: str, classifier: FrozenClassifier, explainer: Explainer) -
 def write_graphs(
     classifier: FrozenClassifier, explainer: Explainer, folder: Path, on_graph: Callable[[str], None]
 ) -> dict[str, GraphCost]:
-    """Write `<name>.onnx` of each of GRAPHS.
+    """Write `<name>.onnx` of each of GRAPHS; Recipro-CAM's is left out where the classifier is not made for it.
 
     Args:
         folder: exists.
@@ -105,7 +106,12 @@ def write_graphs(
     costs = {}
     for name in GRAPHS:
         on_graph(name)
-        model = build_graph(name, classifier, explainer)
+        try:
+            model = build_graph(name, classifier, explainer)
+        except InputError:
+            if name != RECIPRO:
+                raise
+            continue  # a transformer's class token reads no feature map whose cells could be left alone
         write_atomically(folder / f"{name}.onnx", model.SerializeToString())
         costs[name] = count(model, folder / f"{name}.optimised.onnx")
     return costs

@@ -31,7 +31,7 @@ def cost_page(records: Sequence[Record]) -> str:
         "Median of paired ratios to the classifier alone in ONNX Runtime, call by call in turn, in brackets the 95 % "
         "interval; batch 1, mask and saliency out, random weights. Made by `python -m whymask.benchmarks.cost run`; "
         "raw samples are in the JSON files beside this page.\n",
-        _bars(records),
+        bars_table(records),
         "Recipro-CAM's graph gives no mask. Ours is faster by the one's ratio over the other's.\n",
         _times(records),
         "Counted at batch 1; `run` nodes are those left by ONNX Runtime's optimisers, `reorders` those of them that "
@@ -52,7 +52,8 @@ def verdict_of(record: Record, pair: str, bar: float | None) -> str:
     return "met" if record["pairs"][pair]["ratio"]["value"] <= bar else "not met"
 
 
-def _bars(records: Sequence[Record]) -> str:
+def bars_table(records: Sequence[Record]) -> str:
+    """The bars, and whether each is met."""
     head = ("classifier", "fused", "bar", "", "with --certify", "bar", "", "Recipro-CAM", "ours faster by")
     rows = []
     for record in records:
@@ -66,11 +67,16 @@ def _bars(records: Sequence[Record]) -> str:
                 _ratio(record, "certified"),
                 f"{CERTIFIED_BAR:.2f}",
                 verdict_of(record, "certified", CERTIFIED_BAR),
-                _ratio(record, "recipro"),
-                f"{recipro_factor(record):.2f} ×",
+                *_recipro(record),
             ]
         )
     return table(head, rows)
+
+
+def _recipro(record: Record) -> tuple[str, str]:
+    if "recipro" not in record["pairs"]:
+        return "not made for it", "–"
+    return _ratio(record, "recipro"), f"{recipro_factor(record):.2f} ×"
 
 
 def recipro_factor(record: Record) -> float:

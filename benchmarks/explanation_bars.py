@@ -71,7 +71,7 @@ def bars_from_records(
         said = f"{len(check['bars']) - len(missed)} of {len(check['bars'])} bars" + (
             f"; not: {'; '.join(missed)}" if missed else ""
         )
-        yield Bar(f"leak check {check['name']} passed", f"n = {check['n']}", said, bool(check["passed"]))
+        yield Bar(f"leak check {check['check']} passed", f"n = {check['n']}", said, bool(check["passed"]))
 
 
 def ratio_interval(cells: Cells, above: Cell, below: Sequence[Cell], seed: int = 0) -> Interval:

@@ -215,12 +215,16 @@ class Card:
         """Name of a class, or `class INDEX` where the card has no labels."""
         return self.classifier.labels[index] if self.classifier.labels else f"class {index}"
 
-    def to_json(self, indent: int | None = None) -> str:
-        """The card as JSON text, keys in a fixed order."""
+    def to_record(self) -> dict[str, Any]:
+        """The card as plain values, keys in a fixed order."""
         record = dataclasses.asdict(self)
         if self.attributes is None:  # so that the many graphs without any read as they always did
             del record["attributes"]
-        return json.dumps(record, indent=indent, ensure_ascii=False)
+        return record
+
+    def to_json(self, indent: int | None = None) -> str:
+        """The card as JSON text, keys in a fixed order."""
+        return json.dumps(self.to_record(), indent=indent, ensure_ascii=False)
 
     @classmethod
     def from_json(cls, text: str) -> Card:

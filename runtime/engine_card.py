@@ -120,7 +120,8 @@ class EngineCard:
 
     def to_json(self, indent: int | None = 2) -> str:
         """The sidecar as JSON text, keys in a fixed order."""
-        return json.dumps(dataclasses.asdict(self), indent=indent, ensure_ascii=False)
+        record = {**dataclasses.asdict(self), "card": self.card.to_record()}
+        return json.dumps(record, indent=indent, ensure_ascii=False)
 
     @classmethod
     def from_json(cls, text: str) -> EngineCard:

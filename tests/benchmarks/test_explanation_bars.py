@@ -16,6 +16,7 @@ from whymask.benchmarks.explanation_bars import (
     ratio_interval,
 )
 from whymask.benchmarks.explanations_page import explanations_page, readme_bars
+from whymask.benchmarks.leaks.record import bar, check_record, left_out
 from whymask.benchmarks.suite.sample import Cell
 from whymask.benchmarks.suite.summary import ROBUST, SAME_AREAS
 
@@ -106,8 +107,8 @@ def test_boxes_are_judged_by_pointing_and_energy_against_the_best_other_map() ->
 
 
 def test_a_leak_check_that_failed_names_its_bars_and_one_that_did_not_run_is_no_bar() -> None:
-    bars = [{"stated": "the map changes", "met": False}, {"stated": "it is another one", "met": True}]
-    checks = [{"name": "randomised", "n": 5, "passed": False, "bars": bars}, {"name": "retrained", "passed": None}]
+    bars = [bar("the map changes", False), bar("it is another one", True)]
+    checks = [check_record("randomised", "how", 5, {}, bars), left_out("retrained", "no steps")]
     (only,) = bars_from_records(None, None, checks)
     assert not only.met
     assert only.measured == "1 of 2 bars; not: the map changes"
