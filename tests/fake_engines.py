@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 from engine_files import written_engine
-from onnx_models import CLASSES, SIZE, card
+from tiny_card import CLASSES, SIZE, card
 
 from whymask.runtime.backends import TensorInfo
 from whymask.runtime.engine_card import CLASSIFIER, FUSED, read_sidecar

@@ -7,20 +7,9 @@ from pathlib import Path
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
+from tiny_card import CLASSES, SIZE, card
 
-from whymask.runtime.card import METADATA_KEY, Card, ClassifierCard, ExplainerCard, InputCard
-
-SIZE = 8
-CLASSES = 3
-
-
-def card() -> Card:
-    """The card of the tiny fused graph."""
-    return Card(
-        ClassifierCard("torchvision:tiny", "00" * 32, CLASSES, ("red", "green", "blue")),
-        InputCard(SIZE, SIZE, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
-        ExplainerCard("tapped", 0, (), SIZE, SIZE),
-    )
+from whymask.runtime.card import METADATA_KEY, Card
 
 
 def write_classifier(path: Path, flipped: bool = False, batch: int | str = "B") -> Path:
