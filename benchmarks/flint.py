@@ -141,7 +141,8 @@ def measured(config: FlintConfig, train: Examples, test: Examples) -> dict[str, 
     """
     from whymask.train.flint.fit import judge
     from whymask.train.flint.relevance import TAUS, conciseness_of
-    from whymask.train.flint.run import classifier_from_config, train_on
+    from whymask.train.flint.run import train_on
+    from whymask.train.model_spec import classifier_from_config
 
     with tempfile.TemporaryDirectory() as folder:
         began, cpu = time.perf_counter(), time.process_time()

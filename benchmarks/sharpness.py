@@ -90,7 +90,7 @@ def variants_of(base: Base) -> tuple[Variant, ...]:
     Raises:
         InputError: the classifier has one tap, so that there is nothing to compare.
     """
-    from whymask.train.run import classifier_from_config
+    from whymask.train.model_spec import classifier_from_config
 
     classifier = classifier_from_config(base.config)
     taps = classifier.tap_specs

@@ -153,7 +153,7 @@ def prepared_loop(config: TrainConfig, out: Path) -> Loop:
 
     from whymask.train import fit
     from whymask.train.explainers import build_explainer
-    from whymask.train.run import classifier_from_config
+    from whymask.train.model_spec import classifier_from_config
 
     classifier = classifier_from_config(config)
     images = fit.load_images(config, classifier, quiet=True)

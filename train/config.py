@@ -6,13 +6,11 @@ The command line mirrors these fields one to one.
 from __future__ import annotations
 
 import dataclasses
-import json
 from dataclasses import dataclass
-from typing import Any
 
 from whymask.runtime.card import RESIZE_RULES
-from whymask.runtime.errors import ArtefactError, InputError
-from whymask.runtime.from_json import dataclass_from_record
+from whymask.runtime.errors import InputError
+from whymask.train.classifier_config import ClassifierConfig, option
 
 EXPLAINERS = ("tapped", "autoencoder")
 AUTOENCODER_SIZES = ("small", "medium", "large")
@@ -45,89 +43,75 @@ class ExplainerConfig:
             raise InputError(f"channels is {self.channels}, expected 4 to 512")
 
 
-def _option(default: Any, help: str) -> Any:
-    """A field with its description, which is also its help on the command line."""
-    return dataclasses.field(default=default, metadata={"help": help})
-
-
 @dataclass(frozen=True)
-class TrainConfig:
+class TrainConfig(ClassifierConfig):
     """How to train an explainer; each field's `help` says meaning, unit, range and why its default."""
 
-    model: str = dataclasses.field(metadata={"help": "torchvision:NAME, timm:NAME or FILE.py:FACTORY."})
     data: tuple[str, ...] = dataclasses.field(metadata={"help": "Folder of images, any tree; labels are not needed."})
-    weights: str | None = _option(None, "Weights: a .safetensors or .pth file, or 'random'. Default: pretrained ones.")
-    labels: str | None = _option(None, "Class names: a text file, one a line, or JSON.")
-    size: tuple[int, int] | None = _option(None, "Input height and width in pixels. Default: the model's own.")
-    mean: tuple[float, float, float] | None = _option(None, "Mean of RGB in [0, 1]. Default: the model's own.")
-    std: tuple[float, float, float] | None = _option(None, "Deviation of RGB in [0, 1]. Default: the model's own.")
-    resize: str = _option("squash", "squash shows the graph the whole picture; crop its centre.")
-    taps: tuple[str, ...] | None = _option(None, "Module to read, finest first; repeatable. Default: chosen.")
-    licence: str = _option("unstated", "Licence of classifier and explainer together, for the card.")
 
-    explainer: str = _option("tapped", "tapped reads the classifier's activations; autoencoder reads pixels.")
-    channels: int = _option(32, "Width of the tapped decoder, 4 to 512.")
-    autoencoder_size: str = _option("small", "small, medium or large: about 0.2, 0.6 or 2.4 million parameters.")
+    explainer: str = option("tapped", "tapped reads the classifier's activations; autoencoder reads pixels.")
+    channels: int = option(32, "Width of the tapped decoder, 4 to 512.")
+    autoencoder_size: str = option("small", "small, medium or large: about 0.2, 0.6 or 2.4 million parameters.")
 
-    steps: int = _option(2000, "Optimiser steps.")
-    batch_size: int = _option(24, "Images a step, over all processes.")
-    learning_rate: float = _option(3e-3, "Peak, after a warm-up of 3 % of the steps, then a cosine to zero.")
-    weight_decay: float = _option(1e-2, "Of AdamW.")
-    seed: int = _option(0, "Of everything random. A step's draws depend on seed, step and process alone.")
+    steps: int = option(2000, "Optimiser steps.")
+    batch_size: int = option(24, "Images a step, over all processes.")
+    learning_rate: float = option(3e-3, "Peak, after a warm-up of 3 % of the steps, then a cosine to zero.")
+    weight_decay: float = option(1e-2, "Of AdamW.")
+    seed: int = option(0, "Of everything random. A step's draws depend on seed, step and process alone.")
 
-    mode: str = _option(
+    mode: str = option(
         "constraint",
         "constraint: the least area that keeps decisions. area: all masks at --target-area. weighted: fixed weights.",
     )
-    retention: float = _option(0.9, "Chance of keeping the decision that an image's own mask aims at.")
-    target_area: float = _option(0.2, "Share of pixels kept (mode area).")
-    level_from: float = _option(
+    retention: float = option(0.9, "Chance of keeping the decision that an image's own mask aims at.")
+    target_area: float = option(0.2, "Share of pixels kept (mode area).")
+    level_from: float = option(
         0.5, "Share of the steps after which images' own areas are learned. Earlier, the map does not rank yet."
     )
-    hard_from: float = _option(0.3, "Share of the steps after which --hard-share rises from 0.")
-    hard_share: float = _option(0.8, "Share of hard masks at the last step, reached linearly.")
-    min_area: float = _option(0.05, "Smallest random area; areas are drawn log-uniformly.")
-    max_area: float = _option(0.9, "Largest random area.")
+    hard_from: float = option(0.3, "Share of the steps after which --hard-share rises from 0.")
+    hard_share: float = option(0.8, "Share of hard masks at the last step, reached linearly.")
+    min_area: float = option(0.05, "Smallest random area; areas are drawn log-uniformly.")
+    max_area: float = option(0.9, "Largest random area.")
 
-    kl: float = _option(1.0, "Weight of KL(f(x) ‖ f(e)).")
-    ce: float = _option(0.5, "Weight of the cross-entropy of f(e) to the explained class.")
-    activation: float = _option(0.5, "Weight of matching the tapped activations.")
-    level: float = _option(1.0, "Weight of predicting where an image's decision breaks (mode constraint).")
-    area: float = _option(1.0, "Weight of the learned areas (modes area and weighted).")
-    binarisation: float = _option(0.1, "Weight of p (1 − p).")
-    tv: float = _option(3.0, "Weight of the standardised map's total variation.")
-    necessity: float = _option(0.0, "Weight of losing the class without the mask's pixels. Costs one more pass.")
-    robustness: float = _option(0.5, "Share of draws that fill dropped pixels with a random background.")
+    kl: float = option(1.0, "Weight of KL(f(x) ‖ f(e)).")
+    ce: float = option(0.5, "Weight of the cross-entropy of f(e) to the explained class.")
+    activation: float = option(0.5, "Weight of matching the tapped activations.")
+    level: float = option(1.0, "Weight of predicting where an image's decision breaks (mode constraint).")
+    area: float = option(1.0, "Weight of the learned areas (modes area and weighted).")
+    binarisation: float = option(0.1, "Weight of p (1 − p).")
+    tv: float = option(3.0, "Weight of the standardised map's total variation.")
+    necessity: float = option(0.0, "Weight of losing the class without the mask's pixels. Costs one more pass.")
+    robustness: float = option(0.5, "Share of draws that fill dropped pixels with a random background.")
 
-    others: float = _option(
+    others: float = option(
         0.2,
         "Share of pictures that are asked about another class than the predicted one: of a second picture pasted into "
         "them, or the runner-up; some in contrast to the first. 0 where only predicted classes will be asked about.",
     )
-    presence: float = _option(
+    presence: float = option(
         1.0, "Weight of telling classes that are there from absent ones, whose masks are then empty; 0: not learned."
     )
 
-    holdout: float = _option(0.1, "Share of images kept out of training, to validate and calibrate.")
-    max_holdout: int = _option(400, "Their largest number.")
-    calibration_data: tuple[str, ...] | None = _option(
+    holdout: float = option(0.1, "Share of images kept out of training, to validate and calibrate.")
+    max_holdout: int = option(400, "Their largest number.")
+    calibration_data: tuple[str, ...] | None = option(
         None,
         "Pictures to calibrate the threshold on instead of those held out; repeatable. The promise holds for pictures "
         "like these: take some that the classifier was not trained on either.",
     )
-    alpha: float = _option(0.1, "The threshold promises to keep at least 1 − alpha of the decisions …")
-    delta: float = _option(0.05, "… with confidence 1 − delta.")
-    evaluate_every: int = _option(500, "Steps between validations; 0: only at the end.")
-    patience: int = _option(0, "Validations without a better one before an early stop; 0: none.")
-    max_minutes: float = _option(0.0, "Stop after this time, calibrate and finish; 0: no limit.")
-    cache_gigabytes: float = _option(4.0, "Decoded images stay in memory up to this size.")
-    workers: int = _option(2, "Threads that decode images.")
-    log_every: int = _option(50, "Steps between rows of metrics.csv, and between checkpoints.")
+    alpha: float = option(0.1, "The threshold promises to keep at least 1 − alpha of the decisions …")
+    delta: float = option(0.05, "… with confidence 1 − delta.")
+    evaluate_every: int = option(500, "Steps between validations; 0: only at the end.")
+    patience: int = option(0, "Validations without a better one before an early stop; 0: none.")
+    max_minutes: float = option(0.0, "Stop after this time, calibrate and finish; 0: no limit.")
+    cache_gigabytes: float = option(4.0, "Decoded images stay in memory up to this size.")
+    workers: int = option(2, "Threads that decode images.")
+    log_every: int = option(50, "Steps between rows of metrics.csv, and between checkpoints.")
 
-    accelerator: str = _option("auto", "Of Lightning Fabric: cpu, cuda, mps, auto.")
-    devices: int = _option(1, "Processes, one a device.")
-    strategy: str = _option("auto", "Of Lightning Fabric: ddp, ddp_spawn, auto.")
-    precision: str = _option("32-true", "Of Lightning Fabric: 32-true, bf16-mixed, 16-mixed.")
+    accelerator: str = option("auto", "Of Lightning Fabric: cpu, cuda, mps, auto.")
+    devices: int = option(1, "Processes, one a device.")
+    strategy: str = option("auto", "Of Lightning Fabric: ddp, ddp_spawn, auto.")
+    precision: str = option("32-true", "Of Lightning Fabric: 32-true, bf16-mixed, 16-mixed.")
 
     def __post_init__(self) -> None:
         """Refuse values out of range, naming the field, the value and the range."""
@@ -174,22 +158,6 @@ class TrainConfig:
         return ExplainerConfig(
             self.explainer, self.channels, self.autoencoder_size, retention, presence=self.presence > 0
         )
-
-    def to_json(self) -> str:
-        """As indented JSON text."""
-        return json.dumps(dataclasses.asdict(self), indent=2, ensure_ascii=False)
-
-    @classmethod
-    def from_json(cls, text: str) -> TrainConfig:
-        """Read a configuration.
-
-        Raises:
-            ArtefactError: not JSON, or an unknown key.
-        """
-        try:
-            return dataclass_from_record(cls, "config.json", json.loads(text))
-        except json.JSONDecodeError as error:
-            raise ArtefactError(f"config.json is not valid JSON ({error}); train again") from None
 
 
 def _check_range(

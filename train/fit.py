@@ -32,13 +32,13 @@ from whymask.train.classifier import FrozenClassifier
 from whymask.train.config import TrainConfig
 from whymask.train.data import ImageStore, batch_indices, find_images, larger, random_crops, split_images
 from whymask.train.explainers import Explainer, build_explainer
+from whymask.train.model_spec import classifier_from_config
 from whymask.train.run import (
     CARD_FILE,
     CHECKPOINT_FILE,
     METRICS_FILE,
     UNREADABLE_FILE,
     Run,
-    classifier_from_config,
     load_run,
     save_run,
 )

@@ -9,13 +9,17 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
 from whymask.runtime.errors import InputError
 from whymask.train.classifier import FrozenClassifier, InputRule, find_head
+
+if TYPE_CHECKING:
+    from whymask.train.config import TrainConfig
+    from whymask.train.flint.config import FlintConfig
 
 Triple = tuple[float, float, float]
 State = dict[str, Tensor]
@@ -71,6 +75,21 @@ def load_classifier(
         rule, height=height, width=width, mean=mean or rule.mean, std=std or rule.std, resize=resize, crop_fraction=crop
     )
     return FrozenClassifier(model, spec, rule, read_labels(labels) if labels else (), taps)
+
+
+def classifier_from_config(config: TrainConfig | FlintConfig) -> FrozenClassifier:
+    """Load the classifier that a configuration names."""
+    return load_classifier(
+        config.model,
+        weights=config.weights,
+        labels=Path(config.labels) if config.labels else None,
+        size=config.size,
+        mean=config.mean,
+        std=config.std,
+        resize=config.resize,
+        taps=config.taps,
+        seed=config.seed,
+    )
 
 
 def _torchvision_model(name: str, weights: str | None, seed: int) -> tuple[nn.Module, InputRule]:

@@ -22,7 +22,7 @@ from whymask.train.classifier import FrozenClassifier
 from whymask.train.config import TrainConfig
 from whymask.train.explainers import Explainer, build_explainer
 from whymask.train.flint.interpreter import Interpreter
-from whymask.train.model_spec import load_classifier
+from whymask.train.model_spec import classifier_from_config
 
 EXPLAINER_FILE = "explainer.safetensors"
 CARD_FILE = "card.json"
@@ -53,21 +53,6 @@ class Run:
     config: TrainConfig
     path: Path
     interpreter: Interpreter | None = None
-
-
-def classifier_from_config(config: TrainConfig) -> FrozenClassifier:
-    """Load the classifier that a configuration names."""
-    return load_classifier(
-        config.model,
-        weights=config.weights,
-        labels=Path(config.labels) if config.labels else None,
-        size=config.size,
-        mean=config.mean,
-        std=config.std,
-        resize=config.resize,
-        taps=config.taps,
-        seed=config.seed,
-    )
 
 
 def save_run(run: Run) -> None:

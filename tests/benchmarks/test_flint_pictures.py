@@ -18,8 +18,9 @@ from whymask.train.flint.config import FlintConfig
 from whymask.train.flint.examples import Examples
 from whymask.train.flint.fit import judge
 from whymask.train.flint.relevance import Judged
-from whymask.train.flint.run import FlintRun, classifier_from_config, load_run, train_on
+from whymask.train.flint.run import FlintRun, load_run, train_on
 from whymask.train.flint.visualise import Maximisation, maximise, maximum_activating, relevant_pairs, thumbnails
+from whymask.train.model_spec import classifier_from_config
 
 QUICK = Maximisation(steps=20)
 

@@ -27,7 +27,8 @@ from whymask.runtime.errors import InputError  # noqa: E402
 from whymask.train.cam import class_activation_map  # noqa: E402
 from whymask.train.config import TrainConfig  # noqa: E402
 from whymask.train.explainers import build_explainer  # noqa: E402
-from whymask.train.run import Run, classifier_from_config, save_run  # noqa: E402
+from whymask.train.model_spec import classifier_from_config  # noqa: E402
+from whymask.train.run import Run, save_run  # noqa: E402
 
 QUICK = BenchSettings(seconds=0.2, pictures=4, warmup_seconds=0.0, warmup_pairs=1, min_pairs=10, resamples=50)
 IMAGES = np.random.default_rng(0).integers(0, 256, (2, SIZE, SIZE, 3), np.uint8)

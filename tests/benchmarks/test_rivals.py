@@ -34,7 +34,7 @@ from whymask.benchmarks.rivals.gradcams import CLASSES, gradcam_maps  # noqa: E4
 from whymask.benchmarks.rivals.recipro_cam import recipro_cam_maps  # noqa: E402
 from whymask.benchmarks.rivals.torch_maps import last_layer, normalised  # noqa: E402
 from whymask.train.classifier import FrozenClassifier, InputRule  # noqa: E402
-from whymask.train.run import classifier_from_config  # noqa: E402
+from whymask.train.model_spec import classifier_from_config  # noqa: E402
 
 BACKGROUND = background_from_fill(FILL)
 TORCH_NAMES = tuple(name for name in NAMES if name not in ("random", "centre", "rise"))

@@ -15,7 +15,8 @@ from whymask.runtime.errors import ArtefactError, InputError, TrainingError
 from whymask.train import fit
 from whymask.train.config import TrainConfig
 from whymask.train.fit import csv_text, train
-from whymask.train.run import CHECKPOINT_FILE, EXPLAINER_FILE, METRICS_FILE, classifier_from_config, load_run
+from whymask.train.model_spec import classifier_from_config
+from whymask.train.run import CHECKPOINT_FILE, EXPLAINER_FILE, METRICS_FILE, load_run
 
 
 def weights_of(run: Path) -> dict[str, torch.Tensor]:

@@ -3,64 +3,51 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from dataclasses import dataclass
 from typing import Any
 
 from whymask.runtime.card import RESIZE_RULES
-from whymask.runtime.errors import ArtefactError, InputError
-from whymask.runtime.from_json import dataclass_from_record
-
-
-def _option(default: Any, help: str) -> Any:
-    """A field with its description, which is also its help on the command line."""
-    return dataclasses.field(default=default, metadata={"help": help})
+from whymask.runtime.errors import InputError
+from whymask.train.classifier_config import ClassifierConfig, option
 
 
 @dataclass(frozen=True)
-class FlintConfig:
+class FlintConfig(ClassifierConfig):
     """How to learn attributes; each field's `help` says meaning, unit, range and why its default."""
 
-    model: str = dataclasses.field(metadata={"help": "torchvision:NAME, timm:NAME or FILE.py:FACTORY."})
     data: tuple[str, ...] = dataclasses.field(
         metadata={"help": "Folder of images; with by_design, one folder a class inside it."}
     )
-    weights: str | None = _option(None, "Weights: a .safetensors or .pth file, or 'random'. Default: pretrained ones.")
-    labels: str | None = _option(None, "Class names: a text file, one a line, or JSON.")
-    size: tuple[int, int] | None = _option(None, "Input height and width in pixels. Default: the model's own.")
-    mean: tuple[float, float, float] | None = _option(None, "Mean of RGB in [0, 1]. Default: the model's own.")
-    std: tuple[float, float, float] | None = _option(None, "Deviation of RGB in [0, 1]. Default: the model's own.")
-    resize: str = _option("squash", "squash shows the graph the whole picture; crop its centre.")
-    taps: tuple[str, ...] | None = _option(None, "Hidden layers that attributes read; repeatable. Default: chosen.")
-    licence: str = _option("unstated", "Licence of classifier and attributes together, for the card.")
+    taps: tuple[str, ...] | None = option(None, "Hidden layers that attributes read; repeatable. Default: chosen.")
+    licence: str = option("unstated", "Licence of classifier and attributes together, for the card.")
 
-    by_design: bool = _option(
+    by_design: bool = option(
         False, "Train the classifier together with its attributes, on labelled pictures; else it stays bit-identical."
     )
-    attributes: int = _option(24, "Number of attribute functions J, 2 to 1024. The paper: 25 on MNIST, 36 on CIFAR.")
-    output_fidelity: float = _option(0.5, "β, weight of the cross-entropy between classifier and interpreter.")
-    input_fidelity: float = _option(0.8, "γ, weight of reconstructing the picture from its attributes.")
-    conciseness: float = _option(0.2, "δ, weight of conciseness, diversity and sparsity together.")
-    sparsity: float = _option(
+    attributes: int = option(24, "Number of attribute functions J, 2 to 1024. The paper: 25 on MNIST, 36 on CIFAR.")
+    output_fidelity: float = option(0.5, "β, weight of the cross-entropy between classifier and interpreter.")
+    input_fidelity: float = option(0.8, "γ, weight of reconstructing the picture from its attributes.")
+    conciseness: float = option(0.2, "δ, weight of conciseness, diversity and sparsity together.")
+    sparsity: float = option(
         0.02, "η, weight of the attributes' sum of absolute values inside δ; at 0.5 all of them went out."
     )
-    concise_from: float = _option(
+    concise_from: float = option(
         0.3, "Share of the steps before δ counts: attributes that mean nothing yet should not be made few."
     )
-    pictures: bool = _option(
+    pictures: bool = option(
         False, "Put a small training picture of each attribute into the card. They then travel with the graph."
     )
 
-    steps: int = _option(2000, "Optimiser steps.")
-    batch_size: int = _option(24, "Images a step.")
-    learning_rate: float = _option(3e-3, "Peak, after a warm-up of 3 % of the steps, then a cosine to zero.")
-    weight_decay: float = _option(1e-2, "Of AdamW.")
-    seed: int = _option(0, "Of everything random.")
-    holdout: float = _option(0.1, "Share of images kept out of training, to measure fidelity and conciseness.")
-    max_holdout: int = _option(400, "Their largest number.")
-    cache_gigabytes: float = _option(4.0, "A frozen classifier's activations stay in memory up to this size.")
-    workers: int = _option(2, "Threads that decode images.")
-    log_every: int = _option(50, "Steps between rows of metrics.csv.")
+    steps: int = option(2000, "Optimiser steps.")
+    batch_size: int = option(24, "Images a step.")
+    learning_rate: float = option(3e-3, "Peak, after a warm-up of 3 % of the steps, then a cosine to zero.")
+    weight_decay: float = option(1e-2, "Of AdamW.")
+    seed: int = option(0, "Of everything random.")
+    holdout: float = option(0.1, "Share of images kept out of training, to measure fidelity and conciseness.")
+    max_holdout: int = option(400, "Their largest number.")
+    cache_gigabytes: float = option(4.0, "A frozen classifier's activations stay in memory up to this size.")
+    workers: int = option(2, "Threads that decode images.")
+    log_every: int = option(50, "Steps between rows of metrics.csv.")
 
     def __post_init__(self) -> None:
         """Refuse values out of range, naming the field, the value and the range."""
@@ -82,19 +69,3 @@ class FlintConfig:
             value = getattr(self, name)
             if not is_right(value):
                 raise InputError(f"{name} is {value}, expected a number {words}")
-
-    def to_json(self) -> str:
-        """As indented JSON text."""
-        return json.dumps(dataclasses.asdict(self), indent=2, ensure_ascii=False)
-
-    @classmethod
-    def from_json(cls, text: str) -> FlintConfig:
-        """Read a configuration.
-
-        Raises:
-            ArtefactError: not JSON, or an unknown key.
-        """
-        try:
-            return dataclass_from_record(cls, "config.json", json.loads(text))
-        except json.JSONDecodeError as error:
-            raise ArtefactError(f"config.json is not valid JSON ({error}); train again") from None

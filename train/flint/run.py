@@ -34,7 +34,7 @@ from whymask.train.flint.fit import Row, judge, learn, new_interpreter
 from whymask.train.flint.interpreter import Interpreter
 from whymask.train.flint.relevance import global_relevance
 from whymask.train.flint.visualise import thumbnails
-from whymask.train.model_spec import load_classifier
+from whymask.train.model_spec import classifier_from_config
 from whymask.train.run import CARD_FILE, CONFIG_FILE, FLINT_FILE, METRICS_FILE
 from whymask.train.summary import REPORTED_PACKAGES
 
@@ -110,21 +110,6 @@ class FlintRun:
     card: FlintCard
     config: FlintConfig
     path: Path
-
-
-def classifier_from_config(config: FlintConfig) -> FrozenClassifier:
-    """Load the classifier that a configuration names."""
-    return load_classifier(
-        config.model,
-        weights=config.weights,
-        labels=Path(config.labels) if config.labels else None,
-        size=config.size,
-        mean=config.mean,
-        std=config.std,
-        resize=config.resize,
-        taps=config.taps,
-        seed=config.seed,
-    )
 
 
 def train(config: FlintConfig, out: Path) -> FlintRun:
