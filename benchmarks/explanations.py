@@ -52,11 +52,13 @@ lost without the mask's pixels (81.6 against 81.9 %, means over five areas on th
 MAPS = ("cam", "grad_cam", "layer_cam", "integrated_gradients", "occlusion", "rise", "recipro_cam")
 RISE_MASKS = 500
 OPTIMISED_STEPS = 100
-REFINED, REFINE_STEPS = 24, "0,10,30,100"
+REFINED, REFINE_STEPS = 60, "0,10,30,100"
 PICTURES = 100
 """A set: perturbing maps cost up to a thousand passes a picture."""
 LEAK_PICTURES = 600
 """The leak checks pass a picture a few times only, and the one of the mask's shape cannot tell anything from 200."""
+RETRAIN_STEPS = 400
+"""Of the explainer that learns from the shuffled classifier: by then the real ones rank as well as they ever will."""
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False)
 
@@ -139,6 +141,7 @@ def leaks(classifier: str, limit: int = typer.Option(LEAK_PICTURES, help="Pictur
         others,
         folder / ASKED_FILE,
         limit=limit,
+        retrain_steps=RETRAIN_STEPS,
         command=f"{COMMAND} leaks {classifier}",
     )
     record = run_checks(plan)

@@ -11,7 +11,7 @@ images' own, cut at 0.5: what the training aims at, before any threshold is cali
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -131,8 +131,10 @@ def page(studies: Sequence[Study]) -> str:
     )
 
 
-def study_of(base: Base, folder: Path, steps: int, limit: int) -> Study:
-    """All runs of one base."""
+def study_of(base: Base, folder: Path, steps: int, limit: int, precision: str = "") -> Study:
+    """All runs of one base; an empty precision takes the base's."""
+    if precision:
+        base = replace(base, config=replace(base.config, precision=precision))
     return run_study(NAME, base, variants(), judge, COLUMNS, folder=folder, steps=steps, limit=limit)
 
 
@@ -141,13 +143,14 @@ def modes(
     base: Annotated[list[str] | None, typer.Option(help=f"Of {', '.join(BASES)}; repeatable. Default: shapes.")] = None,
     steps: Annotated[int, typer.Option(help="Optimiser steps a run; 0 takes the base's.")] = 0,
     limit: Annotated[int, typer.Option(help="Pictures that are judged, evenly spread; 0 takes all.")] = 0,
+    precision: Annotated[str, typer.Option(help="Of training, as `whymask train`'s; empty takes the base's.")] = "",
     folder: Annotated[Path, typer.Option(help="Where the runs are kept.")] = FOLDER,
     out: Annotated[Path, typer.Option("-o", "--out", help="JSON file; the page goes beside it.")] = RESULTS
     / "modes.json",
 ) -> None:
     """Train each mode at several numbers, and say what it reached.
 
-    Example: python -m whymask.benchmarks.modes --base shapes --base squeezenet1_1 --steps 600
+    Example: python -m whymask.benchmarks.modes --base shapes --base squeezenet1_1 --steps 600 --precision bf16-mixed
     """
     check_json(out)
     names = base or [SHAPES]
@@ -157,8 +160,8 @@ def modes(
     studies: list[Study] = []
     records: list[dict[str, Any]] = []
     for name in names:
-        studies.append(study_of(base_named(name, folder), folder, steps, limit))
-        options = f"--base {name} --steps {steps} --limit {limit}"
+        studies.append(study_of(base_named(name, folder), folder, steps, limit, precision))
+        options = f"--base {name} --steps {steps} --limit {limit}" + (f" --precision {precision}" if precision else "")
         records.append(record_from_study(studies[-1], f"python -m whymask.benchmarks.modes {options}"))
         write_records(out, records, page(studies))  # after each classifier: the next one takes an hour
     typer.echo(page(studies))
