@@ -25,11 +25,13 @@ from whymask.benchmarks.tables import table
 from whymask.benchmarks.variants import (
     BASES,
     FOLDER,
+    PRECISION_HELP,
     SHAPES,
     Figures,
     Study,
     Variant,
     base_named,
+    in_precision,
     run_study,
 )
 from whymask.benchmarks.variants_page import (
@@ -155,6 +157,7 @@ def ablation(
     steps: Annotated[int, typer.Option(help="Optimiser steps a run; 0 takes the base's.")] = 0,
     seeds: Annotated[int, typer.Option(help="Runs a variant, seeded 0, 1, ….")] = 1,
     limit: Annotated[int, typer.Option(help="Pictures that are judged, evenly spread; 0 takes all.")] = 0,
+    precision: Annotated[str, typer.Option(help=PRECISION_HELP)] = "",
     folder: Annotated[Path, typer.Option(help="Where the runs are kept.")] = FOLDER,
     out: Annotated[Path, typer.Option("-o", "--out", help="JSON file; the page goes beside it.")] = RESULTS
     / "ablation.json",
@@ -166,9 +169,10 @@ def ablation(
     check_json(out)
     chosen = terms_named(terms or [])
     variants = [FULL, *(term.variant for term in chosen)]
-    made = base_named(base, folder)
+    made = in_precision(base_named(base, folder), precision)
     study = run_study(NAME, made, variants, judge, COLUMNS, folder=folder, seeds=seeds, steps=steps, limit=limit)
     options = f"--base {base} --steps {steps} --seeds {seeds} --limit {limit}"
+    options += f" --precision {precision}" if precision else ""
     text = page(study, chosen)
     write_records(out, [record_from_study(study, f"python -m whymask.benchmarks.ablation {options}")], text)
     typer.echo(text)

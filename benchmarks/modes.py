@@ -11,7 +11,7 @@ images' own, cut at 0.5: what the training aims at, before any threshold is cali
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -26,7 +26,20 @@ from whymask.benchmarks.masking import compose
 from whymask.benchmarks.program import run_program
 from whymask.benchmarks.suite.sample import Column
 from whymask.benchmarks.tables import table
-from whymask.benchmarks.variants import BASES, FOLDER, SHAPES, Base, Figures, Row, Study, Variant, base_named, run_study
+from whymask.benchmarks.variants import (
+    BASES,
+    FOLDER,
+    PRECISION_HELP,
+    SHAPES,
+    Base,
+    Figures,
+    Row,
+    Study,
+    Variant,
+    base_named,
+    in_precision,
+    run_study,
+)
 from whymask.benchmarks.variants_page import check_json, mean_of, record_from_study, write_records
 from whymask.runtime.errors import InputError
 from whymask.runtime.explainer import Explainer
@@ -132,9 +145,8 @@ def page(studies: Sequence[Study]) -> str:
 
 
 def study_of(base: Base, folder: Path, steps: int, limit: int, precision: str = "") -> Study:
-    """All runs of one base; an empty precision takes the base's."""
-    if precision:
-        base = replace(base, config=replace(base.config, precision=precision))
+    """All runs of one base."""
+    base = in_precision(base, precision)
     return run_study(NAME, base, variants(), judge, COLUMNS, folder=folder, steps=steps, limit=limit)
 
 
@@ -143,7 +155,7 @@ def modes(
     base: Annotated[list[str] | None, typer.Option(help=f"Of {', '.join(BASES)}; repeatable. Default: shapes.")] = None,
     steps: Annotated[int, typer.Option(help="Optimiser steps a run; 0 takes the base's.")] = 0,
     limit: Annotated[int, typer.Option(help="Pictures that are judged, evenly spread; 0 takes all.")] = 0,
-    precision: Annotated[str, typer.Option(help="Of training, as `whymask train`'s; empty takes the base's.")] = "",
+    precision: Annotated[str, typer.Option(help=PRECISION_HELP)] = "",
     folder: Annotated[Path, typer.Option(help="Where the runs are kept.")] = FOLDER,
     out: Annotated[Path, typer.Option("-o", "--out", help="JSON file; the page goes beside it.")] = RESULTS
     / "modes.json",

@@ -28,6 +28,7 @@ from whymask.benchmarks.tables import table
 from whymask.benchmarks.variants import (
     BASES,
     FOLDER,
+    PRECISION_HELP,
     SHAPES,
     Base,
     Figures,
@@ -35,6 +36,7 @@ from whymask.benchmarks.variants import (
     Study,
     Variant,
     base_named,
+    in_precision,
     judge_graph,
     row_from,
     train_variant,
@@ -255,6 +257,7 @@ def sharpness(
     radius: Annotated[int, typer.Option(help="Of the filter's window, cells of the map.")] = 2,
     epsilon: Annotated[float, typer.Option(help="Variance of the picture below which a window is flat.")] = 0.05,
     seconds: Annotated[float, typer.Option(help="Longest time of each latency measurement; 0: none.")] = 15.0,
+    precision: Annotated[str, typer.Option(help=PRECISION_HELP)] = "",
     folder: Annotated[Path, typer.Option(help="Where the runs are kept.")] = FOLDER,
     out: Annotated[Path, typer.Option("-o", "--out", help="JSON file; the page goes beside it.")] = RESULTS
     / "sharpness.json",
@@ -264,8 +267,9 @@ def sharpness(
     Example: python -m whymask.benchmarks.sharpness --base mobilenet_v2_tf --steps 600 --limit 500
     """
     check_json(out)
-    study = measure(base_named(base, folder), folder, steps, limit, radius, epsilon, seconds)
+    study = measure(in_precision(base_named(base, folder), precision), folder, steps, limit, radius, epsilon, seconds)
     options = f"--base {base} --steps {steps} --limit {limit} --radius {radius} --epsilon {epsilon:g}"
+    options += f" --precision {precision}" if precision else ""
     text = page(study)
     write_records(out, [record_from_study(study, f"python -m whymask.benchmarks.sharpness {options}")], text)
     typer.echo(text)

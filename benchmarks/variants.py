@@ -36,6 +36,7 @@ SHAPES = "shapes"
 BASES = (SHAPES, *imagenet.SETTINGS)
 FOLDER = imagenet.REPOSITORY / "runs" / "variants"
 GRAPH_FILE = imagenet.GRAPH_FILE
+PRECISION_HELP = "Of training, as `whymask train`'s; empty takes the base's."
 
 Figures: TypeAlias = dict[str, NDArray[np.float64]]
 """One number a picture, float64 (n,), by name of the column; nan where a picture has none."""
@@ -163,6 +164,13 @@ def _shapes(folder: Path, preset: Preset | None) -> Base:
         demo.make_classifier(folder, demo.draw_sets(folder, 0, preset), 0, preset)
     config = demo.train_config(folder, 0, preset)
     return Base(SHAPES, config, tuple(find_images(folder / demo.PICTURES / "held-out")))
+
+
+def in_precision(base: Base, precision: str) -> Base:
+    """The base, all its variants trained in a precision of `whymask train`; an empty one leaves the base's own."""
+    if not precision:
+        return base
+    return dataclasses.replace(base, config=dataclasses.replace(base.config, precision=precision))
 
 
 def train_variant(base: Base, variant: Variant, folder: Path, seed: int = 0, steps: int = 0) -> Path:
