@@ -12,6 +12,29 @@ import typer
 from whymask.runtime.explain_files import GraphOptions, Wishes, explain_by_graph, explain_by_method, told_lines
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print only JSON on standard output.")]
+Artefact = Annotated[
+    Path,
+    typer.Argument(
+        metavar="FILE.onnx|FILE.plan",
+        help="Fused graph of whymask export, or engine of whymask build; with --method the first picture.",
+    ),
+]
+Pictures = Annotated[list[Path] | None, typer.Argument(metavar="IMAGE_OR_DIR…", help="Pictures, or folders of them.")]
+Target = Annotated[
+    str | None,
+    typer.Option(metavar="CLASS", help="Class to explain, a label or an index.", show_default="the predicted one"),
+]
+Area = Annotated[
+    float | None,
+    typer.Option(help="Share of the pixels to keep, in (0, 1].", show_default="as the threshold gives"),
+]
+Threshold = Annotated[
+    float | None,
+    typer.Option(help="Saliency from which a pixel is kept, in [0, 1].", show_default="the calibrated one"),
+]
+Instances = Annotated[
+    bool, typer.Option("--instances", help="Divide each mask into objects that keep the class alone: more passes.")
+]
 Against = Annotated[
     str | None,
     typer.Option(metavar="CLASS", help="Explain why not this class: what speaks for the one and against the other."),
@@ -65,36 +88,17 @@ Circuit = Annotated[
 
 
 def explain(
-    graph: Annotated[
-        Path,
-        typer.Argument(
-            metavar="FILE.onnx|FILE.plan",
-            help="Fused graph of whymask export, or engine of whymask build; with --method the first picture.",
-        ),
-    ],
-    pictures: Annotated[
-        list[Path] | None, typer.Argument(metavar="IMAGE_OR_DIR…", help="Pictures, or folders of them.")
-    ] = None,
+    graph: Artefact,
+    pictures: Pictures = None,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the results.")] = Path("explained"),
-    target: Annotated[
-        str | None,
-        typer.Option(metavar="CLASS", help="Class to explain, a label or an index.", show_default="the predicted one"),
-    ] = None,
+    target: Target = None,
     against: Against = None,
     top: Top = None,
-    area: Annotated[
-        float | None,
-        typer.Option(help="Share of the pixels to keep, in (0, 1].", show_default="as the threshold gives"),
-    ] = None,
-    threshold: Annotated[
-        float | None,
-        typer.Option(help="Saliency from which a pixel is kept, in [0, 1].", show_default="the calibrated one"),
-    ] = None,
+    area: Area = None,
+    threshold: Threshold = None,
     provider: Provider = None,
     cuda_graph: CudaGraph = False,
-    instances: Annotated[
-        bool, typer.Option("--instances", help="Divide each mask into objects that keep the class alone: more passes.")
-    ] = False,
+    instances: Instances = False,
     refine: Refine = None,
     run: RunFolder = None,
     when: When = None,

@@ -34,6 +34,10 @@ def build():
     model = Tiny()
     nn.init.normal_(model.head.weight, std=3.0)
     return model
+
+
+def not_a_model():
+    return 3
 """
 
 

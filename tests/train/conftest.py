@@ -7,40 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from tiny_base import MODEL_FILE
 
 from whymask.train.classifier import FrozenClassifier
 from whymask.train.config import TrainConfig
 from whymask.train.model_spec import load_classifier
-
-MODEL_FILE = """
-import torch
-from torch import nn
-
-
-def stage(inputs, outputs):
-    return nn.Sequential(nn.Conv2d(inputs, outputs, 3, 2, 1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU())
-
-
-class Tiny(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.body = nn.Sequential(stage(3, 8), stage(8, 12), stage(12, 16))
-        self.head = nn.Linear(16, 5)
-
-    def forward(self, x):
-        return self.head(self.body(x).mean((2, 3)))
-
-
-def build():
-    torch.manual_seed(1)
-    model = Tiny()
-    nn.init.normal_(model.head.weight, std=3.0)
-    return model
-
-
-def not_a_model():
-    return 3
-"""
 
 
 @pytest.fixture(scope="session")

@@ -54,6 +54,7 @@ class _Pass:
         return [each.detach().abs().mean((0, 2, 3)) for each in self.features]
 
 
+@torch.enable_grad()
 def read_circuit(
     classifier: FrozenClassifier,
     pixels: Tensor,
@@ -93,15 +94,11 @@ def read_circuit(
             f"circuit: {top} channels a layer by rule {rule!r}; expected at least 1, by {' or '.join(RULES)}"
         )
     layers = matched_layers(classifier, taps)
-    x = classifier.normalise(pixels[None].float())
-    background = classifier.normalise(torch.tensor(fill, device=x.device).view(1, 3, 1, 1))
-    with torch.no_grad():
-        image = _look(classifier, layers, x)
-    with torch.enable_grad():
-        kept = _look(classifier, layers, masked(x, mask.to(x)[None, None], background).requires_grad_(True))
-        nodes = [_carriers(*each, top) for each in zip(image.strength, kept.strength, strict=True)]
-        scores = _gradient_scores(kept, nodes, target) if rule == GRADIENT else None
-    if scores is None:
+    image, kept = _both_passes(classifier, layers, pixels, mask, fill)
+    nodes = [_carriers(*each, top) for each in zip(image.strength, kept.strength, strict=True)]
+    if rule == GRADIENT:
+        scores = _gradient_scores(kept, nodes, target)
+    else:
         scores = _weight_scores(classifier, layers, kept, nodes, target)
     return {
         "kind": "whymask.circuit",
@@ -115,6 +112,21 @@ def read_circuit(
         ],
         "edges": [edge for place, each in enumerate(scores) for edge in _edges(place, each, nodes, target)],
     }
+
+
+def _both_passes(
+    classifier: FrozenClassifier,
+    layers: Sequence[MatchedLayer],
+    pixels: Tensor,
+    mask: Tensor,
+    fill: tuple[float, float, float],
+) -> tuple[_Pass, _Pass]:
+    """The picture's pass, and the explanation's, through which gradients flow."""
+    x = classifier.normalise(pixels[None].float())
+    background = classifier.normalise(torch.tensor(fill, device=x.device).view(1, 3, 1, 1))
+    with torch.no_grad():
+        image = _look(classifier, layers, x)
+    return image, _look(classifier, layers, masked(x, mask.to(x)[None, None], background).requires_grad_(True))
 
 
 def _look(classifier: FrozenClassifier, layers: Sequence[MatchedLayer], x: Tensor) -> _Pass:

@@ -25,26 +25,9 @@ from whymask.train.masks import straight_through
 from whymask.train.matching.config import MatchingConfig
 from whymask.train.matching.layers import MatchedLayer, activation_match, read
 from whymask.train.objective import binarisation, cross_entropy, kl_divergence, necessity
+from whymask.train.optimise import Asked
 
 CUT = 0.5
-
-
-class Picture(NamedTuple):
-    """What stays the same over the steps, for a batch.
-
-    Attributes:
-        x: normalised, float32 (B, 3, H, W).
-        target: int64 (B,), the classes to keep.
-        logits: of the whole pictures, float32 (B, C).
-        features: of the whole pictures, (B, channels, ·, ·) a layer.
-        fill: normalised, float32 (1, 3, 1, 1).
-    """
-
-    x: Tensor
-    target: Tensor
-    logits: Tensor
-    features: list[Tensor]
-    fill: Tensor
 
 
 class Step(NamedTuple):
@@ -68,7 +51,7 @@ def look_at(
     pixels: Tensor,
     target: Tensor,
     fill: tuple[float, float, float],
-) -> Picture:
+) -> Asked:
     """Pictures and what the classifier makes of them whole.
 
     Args:
@@ -79,13 +62,13 @@ def look_at(
     x = classifier.normalise(pixels.float())
     logits, features = read(classifier, layers, x)
     colour = torch.tensor(fill, device=x.device).view(1, 3, 1, 1)
-    return Picture(x, target, logits, features, classifier.normalise(colour))
+    return Asked(x, target, logits, features, classifier.normalise(colour))
 
 
 def evaluate(
     classifier: FrozenClassifier,
     layers: tuple[MatchedLayer, ...],
-    picture: Picture,
+    picture: Asked,
     probability: Tensor,
     backgrounds: list[Tensor],
     config: MatchingConfig,
@@ -115,7 +98,7 @@ def evaluate(
 
 def _abductive(
     classifier: FrozenClassifier,
-    picture: Picture,
+    picture: Asked,
     mask: Tensor,
     logits_fill: Tensor,
     backgrounds: list[Tensor],
