@@ -227,10 +227,10 @@ def report_from_measurements(
 def page_from_report(report: dict[str, Any]) -> str:
     """The report as Markdown: a table a set."""
     head = ["map", "area", "n", "right number", "without certificate", "objects found", "IoU", "inside the object"]
-    parts = []
+    parts = [f"# Instances\n\n`{report['graph']}` on {report['provider']}. Made by `{report['command']}`.\n"]
     for each in report["sets"]:
         rows = [_cells(row) for row in each["rows"]]
-        parts.append(f"### {each['name']}\n\n{each['counted'].capitalize()}. In brackets: the 95 % interval.\n")
+        parts.append(f"## {each['name']}\n\n{each['counted'].capitalize()}. In brackets: the 95 % interval.\n")
         parts.append(table(head, rows) + "\n")
     return "\n".join(parts)
 
@@ -300,9 +300,11 @@ def judge(
         measured = [measure_instances(explainer, each, seed=seed) for each in sets]
         command = f"python -m whymask.benchmarks.instances {graph.name} --count {count} --seed {seed}"
         report = report_from_measurements(graph, sha256, explainer, measured, command)
+    page = page_from_report(report)
     write_atomically(out, json_from_report(report) + "\n")
-    typer.echo(page_from_report(report))
-    typer.echo(f"Written: {out}")
+    write_atomically(out.with_suffix(".md"), page)
+    typer.echo(page)
+    typer.echo(f"Written: {out} and {out.with_suffix('.md').name}")
 
 
 def _sets(explainer: Explainer, count: int, seed: int) -> list[PictureSet]:

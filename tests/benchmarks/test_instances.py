@@ -156,6 +156,7 @@ def test_the_command_writes_a_record_and_prints_a_table(
     printed = capsys.readouterr().out
     assert "| explainer | threshold | 2 | 100.0% [15.8%, 100.0%] |" in printed
     assert "| centre | threshold | 2 | 0.0%" in printed
+    assert (tmp_path / "out.md").read_text("utf-8") in printed
 
 
 def test_sets_are_chosen_by_what_the_classifier_knows(
