@@ -118,6 +118,22 @@ def breaking_loss(breaking: Breaking, level: Tensor, kept: Tensor) -> Tensor:
     return F.binary_cross_entropy_with_logits(chance, kept.float(), reduction="none")
 
 
+def quantile_loss(ranking: Tensor, level: Tensor, area: float) -> Tensor:
+    """Pinball loss per image, float (B,): least where a share `area` of the map lies above the level.
+
+    Quantile regression (Koenker and Bassett 1978, *Regression Quantiles*). Its slope over the level is `area` less the
+    share that a hard mask keeps there, so that predicted levels keep `area` on average. A square of the soft mask's
+    share does not: the tails of a sigmoid hold a tenth of the map where no pixel is above its middle.
+
+    Args:
+        ranking: float (B, 1, H, W).
+        level: float (B, 1, 1, 1).
+        area: in (0, 1).
+    """
+    above = ranking - level
+    return torch.where(above > 0, (1.0 - area) * above, -area * above).flatten(1).mean(1)
+
+
 def keep_loss(
     config: TrainConfig,
     logits_image: Tensor,

@@ -7,7 +7,7 @@ The *level* learns, in mode `constraint`, from hard masks at another drawn area:
 it keeps the class, and the answer moves the predicted breaking level. No gradient passes through these masks, so the
 search for the least area can neither spoil the ranking nor collapse: gradients of hard masks with respect to one
 level are wrong more often than right, and drove it to empty masks here. In mode `weighted` it does learn through
-straight-through masks, in mode `area` from the target alone.
+straight-through masks, in mode `area` it is the target's quantile of the map.
 
 Letters: B batch, H W input size, h w the explainer's.
 """
@@ -35,6 +35,7 @@ from whymask.train.objective import (
     keep_loss,
     necessity,
     presence_loss,
+    quantile_loss,
     total_variation,
 )
 from whymask.train.queries import Queries, draw_queries
@@ -158,11 +159,12 @@ class Objective:
             return 0.0 * (breaking.centre + breaking.scale).sum()[None]  # DDP expects a gradient for every parameter
         if config.mode == "constraint":
             return config.level * self._breaking_loss(ranking.detach(), breaking, asked, generator)
-        share = torch.sigmoid((ranking.detach() - breaking.centre) / TEMPERATURE).flatten(1).mean(1)
-        share = share + 0.0 * breaking.scale.flatten()
+        unused = 0.0 * breaking.scale.flatten()  # DDP expects a gradient for every parameter
         if config.mode == "area":
-            return config.area * (share - config.target_area).square()
-        return config.area * torch.where(draw.own, share, 0.0 * share)
+            shown = resize(ranking.detach()[:, 0], *asked.x.shape[-2:])
+            return config.area * quantile_loss(shown, breaking.centre, config.target_area) + unused
+        share = torch.sigmoid((ranking.detach() - breaking.centre) / TEMPERATURE).flatten(1).mean(1)
+        return config.area * torch.where(draw.own, share, 0.0 * share) + unused
 
     def _breaking_loss(self, ranking: Tensor, breaking: Breaking, asked: Queries, generator: torch.Generator) -> Tensor:
         """Ask hard masks at drawn areas, exactly as they will be deployed, whether they uphold what is asked."""

@@ -17,6 +17,7 @@ from whymask.train.objective import (
     breaking_loss,
     kl_divergence,
     necessity,
+    quantile_loss,
     total_variation,
 )
 from whymask.train.step import Objective, draw_masks
@@ -92,6 +93,18 @@ def test_area_acts_in_mode_area_too(config: TrainConfig, classifier: FrozenClass
     silent = {name: 0.0 for name in TERMS}
     alone = replace(config, mode="area", target_area=0.1, **{**silent, "ce": 1e-30, "area": 1.0})
     assert gradient_norm(alone, classifier) > 1e-6
+
+
+def test_quantile_loss_is_least_at_the_level_of_the_area() -> None:
+    ranking = torch.randn(3, 1, 20, 20, generator=torch.Generator().manual_seed(0))
+    level = torch.zeros(3, 1, 1, 1, requires_grad=True)
+    quantile_loss(ranking, level, 0.1).sum().backward()
+    assert torch.allclose(level.grad, 0.1 - (ranking > 0).float().mean((1, 2, 3), keepdim=True))
+    for _ in range(200):  # descend: the hard share is what was asked for, without a soft mask in between
+        level.grad = None
+        quantile_loss(ranking, level, 0.1).sum().backward()
+        level = (level - level.grad).detach().requires_grad_(True)
+    assert (ranking > level).float().mean((1, 2, 3)).tolist() == pytest.approx([0.1] * 3, abs=0.006)
 
 
 def test_breaking_levels_are_recovered_from_answers_alone() -> None:
