@@ -49,7 +49,9 @@ SCHEMA_VERSION = 1
 AREAS = (0.1, 0.2, 0.3)
 MOSAIC_SET = "imagenette10_128/val"
 BATCH = 32
-MAPS = (baselines.EXPLAINER, baselines.RANDOM, baselines.CENTRE)
+AS_CUT = "explainer, not grown"
+"""The explainer's map, its mask divided and joined without letting regions grow."""
+MAPS = (baselines.EXPLAINER, AS_CUT, baselines.RANDOM, baselines.CENTRE)
 
 
 class Case(NamedTuple):
@@ -114,7 +116,8 @@ def measure_instances(
         for number, (truth, result) in enumerate(_right(pictures.pictures, results, bar)):
             for case in cases:
                 changed = _with_map(result, case, np.random.default_rng([seed, number]))
-                scores[case].append(score(changed, explainer.instances(changed), truth.objects))
+                instances = explainer.instances(changed, grow=case.map != AS_CUT)
+                scores[case].append(score(changed, instances, truth.objects))
     if not scores[cases[0]]:
         raise InputError(
             f"{pictures.name}: the classifier calls none of {len(pictures.pictures)} pictures by its class; "
@@ -247,7 +250,7 @@ def _right(
 
 def _with_map(result: Explanation, case: Case, rng: np.random.Generator) -> Explanation:
     """The explanation with another map, or another area, in its place."""
-    if case == Case(baselines.EXPLAINER, None):
+    if case.area is None and case.map in (baselines.EXPLAINER, AS_CUT):
         return result
     height, width = result.mask.shape
     # An empty mask of the graph is compared with the smallest mask that there is.
@@ -264,7 +267,7 @@ def _map(name: str, result: Explanation, rng: np.random.Generator) -> NDArray[np
     if name == baselines.CENTRE:
         height, width = result.mask.shape
         return baselines.centre_map(height, width)
-    return result.saliency if name == baselines.EXPLAINER else np.ones_like(result.saliency)
+    return result.saliency if name in (baselines.EXPLAINER, AS_CUT) else np.ones_like(result.saliency)
 
 
 def _plain(interval: Interval) -> dict[str, float]:

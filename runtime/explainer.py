@@ -249,7 +249,7 @@ class Explainer(Closing):
         """
         return certify(self._own(result), self._classify)
 
-    def instances(self, result: Explanation, least_share: float | None = None) -> list[Instance]:
+    def instances(self, result: Explanation, least_share: float | None = None, grow: bool = True) -> list[Instance]:
         """One explanation for each object: the mask's separate regions, each certified on its own.
 
         Regions that do not keep the class alone are joined, nearest first. All regions of a round are asked about in
@@ -260,6 +260,8 @@ class Explainer(Closing):
                 explained.
             least_share: regions below this share of the mask, in [0, 1], are joined to the nearest larger one before
                 anything is asked; None takes 0.05.
+            grow: whether a region that does not keep the class alone may take more of its surroundings, the most
+                salient pixels first, before it is joined: instances then hold pixels that the mask has not.
 
         Returns:
             Those that keep the class, the surest first; then what does not, if anything, with `kept=False`.
@@ -270,7 +272,8 @@ class Explainer(Closing):
         """
         from whymask.runtime.instances import LEAST_SHARE, instances_of
 
-        return instances_of(self._own(result), self._classify, LEAST_SHARE if least_share is None else least_share)
+        least = LEAST_SHARE if least_share is None else least_share
+        return instances_of(self._own(result), self._classify, least, grow)
 
     def close(self) -> None:
         """Let go of the graph's memory; explanations made before stay usable."""

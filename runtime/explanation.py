@@ -160,7 +160,7 @@ class Explanation:
     def threshold(self) -> float:
         """The saliency from which a pixel is kept, in [0, 1]."""
         if self._area is not None:
-            return threshold_for_area(self._resized, self._area)
+            return threshold_for_area(self.resized, self._area)
         return self.card.threshold if self._threshold is None else self._threshold
 
     @cached_property
@@ -171,7 +171,7 @@ class Explanation:
         """
         if not self._overridden:
             return self.outputs[names.MASK]
-        return (self._resized >= self.threshold).astype(np.uint8)
+        return (self.resized >= self.threshold).astype(np.uint8)
 
     @cached_property
     def area(self) -> float:
@@ -252,6 +252,15 @@ class Explanation:
         given = (self.card, self.picture, self.target, threshold, self._area, self._classify)
         return Explanation(outputs, *given, refined=refined)
 
+    def cut_at(self, threshold: float) -> Explanation:
+        """The same decision and saliency with another cut; arrays and picture are shared.
+
+        Args:
+            threshold: keeps pixels of at least this saliency, in [0, 1].
+        """
+        given = (self.card, self.picture, self.target, threshold, None, self._classify, self.refined, self._against)
+        return Explanation(self.outputs, *given)
+
     def top_explanations(self) -> list[Explanation]:
         """An explanation of each of the likeliest classes, best first, at no further pass.
 
@@ -307,11 +316,15 @@ class Explanation:
         """
         return certify(self, self._asked("certify"))
 
-    def instances(self) -> list[Instance]:
+    def instances(self, grow: bool = True) -> list[Instance]:
         """One explanation for each object: the mask's separate regions, each certified on its own.
 
-        As `Explainer.instances` with its default; `instances.py` says how. Costs a pass over all regions at once, and
-        further ones while regions are joined.
+        As `Explainer.instances` with its defaults; `instances.py` says how. Costs a pass over all regions at once, and
+        further ones while regions grow or are joined. Where a mask holds most of a picture its regions run together:
+        explain with a small `area`, such as 0.1, and let them grow.
+
+        Args:
+            grow: whether a region that does not keep the class alone may first take more of its surroundings.
 
         Raises:
             InputError: a copy or a pickle, which has no graph.
@@ -319,14 +332,15 @@ class Explanation:
         """
         from whymask.runtime.instances import instances_of
 
-        return instances_of(self, self._asked("instances"))
+        return instances_of(self, self._asked("instances"), grow=grow)
 
     @property
     def _overridden(self) -> bool:
         return self._threshold is not None or self._area is not None
 
     @cached_property
-    def _resized(self) -> Map:
+    def resized(self) -> Map:
+        """The saliency at the graph's input size: float32, (H, W), in [0, 1]."""
         return resize_map(self.saliency, self.card.input.height, self.card.input.width)
 
     @cached_property

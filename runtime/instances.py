@@ -4,11 +4,15 @@
         print(instance.kept, instance.confidence, instance.box)
 
 A region is an instance where the classifier, shown its pixels alone, still puts the explained class first (or above the
-class that it is held against). Regions that
-do not are joined, nearest first, until they do: parts of one object lie beside each other, while joining the strongest
-first would tie two objects together. A round joins every pair of regions that are each other's nearest, and asks about
-all of them in one batch. An instance that keeps the class takes nothing more: it would only grow. What keeps the class
-in no way is the last instance, `kept=False`.
+class that it is held against). Regions that do not are joined, nearest first, until they do: parts of one object lie
+beside each other, while joining the strongest first would tie two objects together. A round joins every pair of regions
+that are each other's nearest, and asks about all of them in one batch. An instance that keeps the class takes nothing
+more: it would only grow. What keeps the class in no way is the last instance, `kept=False`.
+
+Half of a mask that just holds a decision seldom holds it alone. So a region may take more of its surroundings before it
+is joined: the most salient pixels that are nearer to it than to another region, half as many again a round, until it
+keeps the class. Instances then hold pixels that the mask has not, and still do not overlap; without `grow` they divide
+the mask.
 
 Letters: H W the graph's input size, C classes, R regions.
 """
@@ -16,14 +20,15 @@ Letters: H W the graph's input size, C classes, R regions.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from whymask.runtime.certificate import Classify, graph_picture, shown, softmax, stands
 from whymask.runtime.errors import InputError
+from whymask.runtime.growth import Growth
 from whymask.runtime.images import Window, check_sizes, window_of
 from whymask.runtime.regions import Labels, distances, grown, join_specks, label_regions
 from whymask.runtime.results import bounding_box
@@ -40,8 +45,8 @@ class Instance:
     """A part of a mask, and what the classifier says when it sees that part alone.
 
     Args:
-        whole: the explanation that it is a part of.
-        cells: bool, (H, W), the part's pixels, one pixel wider where no other part is.
+        whole: the explanation that it is a part of, cut at the part's own level where it grew.
+        cells: bool, (H, W), what may belong to the part: its pixels, and such as no other part has.
         logits: float32, (C,), of the part's pixels alone, the rest filled.
     """
 
@@ -49,7 +54,7 @@ class Instance:
         self.whole, self.logits = whole, logits
         self._cells = cells
         self.mask: NDArray[np.uint8] = whole.mask * cells
-        """1 on the part's pixels: uint8, (H, W), 0 or 1. The masks of all instances add up to the whole's."""
+        """1 on the part's pixels: uint8, (H, W), 0 or 1. Where none grew, the masks of all add up to the whole's."""
 
     def __repr__(self) -> str:
         """What, how sure and how much, in one line."""
@@ -109,7 +114,9 @@ class Instance:
         return self.whole.mask_at(height, width) * self._cells[np.ix_(rows, columns)]
 
 
-def instances_of(whole: Explanation, classify: Classify, least_share: float = LEAST_SHARE) -> list[Instance]:
+def instances_of(
+    whole: Explanation, classify: Classify, least_share: float = LEAST_SHARE, grow: bool = True
+) -> list[Instance]:
     """Divide an explanation into instances.
 
     Args:
@@ -117,10 +124,11 @@ def instances_of(whole: Explanation, classify: Classify, least_share: float = LE
         classify: the classifier.
         least_share: regions (pixels that touch at an edge or a corner) below this share of the mask are specks, in
             [0, 1]: each is joined to the nearest larger region before anything is asked.
+        grow: whether a region that does not keep the class may take more of its surroundings before it is joined.
 
     Returns:
         Instances that keep the class, the surest first; then what does not, if anything, as one instance with
-        `kept=False`. Together they are the whole mask; none for an empty mask.
+        `kept=False`. Without `grow` they are together the whole mask; none for an empty mask.
 
     Raises:
         InputError: a share out of range.
@@ -131,34 +139,72 @@ def instances_of(whole: Explanation, classify: Classify, least_share: float = LE
     if not count:
         return []
     labels, count = join_specks(labels, count, least_share)
-    groups = _groups(whole, classify, labels, count)
-    cells = grown(labels)
-    found = [Instance(whole, np.isin(cells, regions), logits) for regions, logits in groups]
+    growth = Growth(labels, whole.resized) if grow else None
+    groups = _groups(whole, _Asker(whole, classify, labels, growth), labels, count)
+    wider = grown(labels)
+    found = [_instance(whole, group, wider, growth) for group in groups]
     return sorted(found, key=lambda each: (not each.kept, -each.confidence))
 
 
-_Group = tuple[list[int], NDArray[np.float32]]
-"""Labels of the regions that belong together, and the classifier's logits of them alone."""
+class _Group(NamedTuple):
+    """Labels of the regions that belong together, the classifier's logits of them alone, and the level they grew to."""
+
+    regions: list[int]
+    logits: NDArray[np.float32]
+    level: float | None = None
 
 
-def _groups(whole: Explanation, classify: Classify, labels: Labels, count: int) -> list[_Group]:
+class _Asker:
+    """Asks about groups of regions, all of a round in one batch; those that do not keep the class may grow."""
+
+    def __init__(self, whole: Explanation, classify: Classify, labels: Labels, growth: Growth | None) -> None:
+        self.whole, self.classify, self.labels, self.growth = whole, classify, labels, growth
+        self.picture = graph_picture(whole)
+
+    def __call__(self, groups: Sequence[list[int]]) -> list[_Group]:
+        """Each group as it is or, where only that keeps the class, grown as little as it has to."""
+        asked = [_Group(*each) for each in zip(groups, self._logits(map(self._own, groups)), strict=True)]
+        if self.growth is None:
+            return asked
+        growing = {
+            place: self.growth.levels(each.regions)
+            for place, each in enumerate(asked)
+            if not stands(self.whole, each.logits)
+        }
+        while levels := {place: level for place, left in growing.items() if (level := next(left, None)) is not None}:
+            cells = (self.growth.cells(groups[place], level) for place, level in levels.items())
+            for (place, level), logits in zip(levels.items(), self._logits(cells), strict=True):
+                if stands(self.whole, logits):
+                    asked[place] = _Group(groups[place], logits, level)
+                    del growing[place]
+        return asked
+
+    def _own(self, regions: list[int]) -> NDArray[np.bool_]:
+        return np.isin(self.labels, regions)
+
+    def _logits(self, cells: Iterable[NDArray[np.bool_]]) -> NDArray[np.float32]:
+        """Of the picture's pixels in each of some cells, bool (H, W): float32, (N, C)."""
+        return self.classify(shown(self.picture, np.stack(list(cells)), self.whole.card))
+
+
+def _instance(whole: Explanation, group: _Group, wider: Labels, growth: Growth | None) -> Instance:
+    if growth is None or group.level is None:
+        return Instance(whole, np.isin(wider, group.regions), group.logits)
+    return Instance(whole.cut_at(group.level), np.isin(growth.basins, group.regions), group.logits)
+
+
+def _groups(whole: Explanation, ask: _Asker, labels: Labels, count: int) -> list[_Group]:
     """Regions joined until each group keeps the class, or one that does not is left."""
-    picture = graph_picture(whole)
-
-    def ask(groups: Sequence[list[int]]) -> list[_Group]:
-        keep = np.stack([np.isin(labels, group) for group in groups])
-        return list(zip(groups, classify(shown(picture, keep, whole.card)), strict=True))
-
     asked = ask([[label] for label in range(1, count + 1)])
     gaps = distances(labels, count) if count > 1 else np.zeros((1, 1), np.float32)
     done: list[_Group] = []
     while True:
-        done += [group for group in asked if stands(whole, group[1])]
-        open_groups = [group for group in asked if not stands(whole, group[1])]
+        done += [group for group in asked if stands(whole, group.logits)]
+        open_groups = [group for group in asked if not stands(whole, group.logits)]
         if len(open_groups) < 2:
             return done + open_groups
-        pairs, alone = _mutual_nearest([regions for regions, _ in open_groups], gaps)
-        joined = [open_groups[a][0] + open_groups[b][0] for a, b in pairs]
+        pairs, alone = _mutual_nearest([group.regions for group in open_groups], gaps)
+        joined = [open_groups[a].regions + open_groups[b].regions for a, b in pairs]
         asked = ask(joined) + [open_groups[each] for each in alone]
 
 

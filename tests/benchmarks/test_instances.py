@@ -18,7 +18,7 @@ from whymask.benchmarks.instance_pictures import (
     one_of_its_class,
     two_of_its_class,
 )
-from whymask.benchmarks.instances import Case, match, measure_instances, row_from_scores
+from whymask.benchmarks.instances import AS_CUT, Case, Score, match, measure_instances, row_from_scores
 from whymask.benchmarks.shapes import LABELS, make_shapes, make_twins
 from whymask.runtime import Explainer, InputError, load
 
@@ -70,7 +70,7 @@ def test_objects_that_are_found_are_counted_and_overlap(colours: Explainer):
     assert [(each.certified, each.regions, each.objects, each.matched) for each in own] == [(2, 2, 2, 2), (1, 1, 1, 1)]
     assert all(each.precision == 1.0 and each.iou > 0.9 for each in own)
     assert [each.certified for each in measured.scores[Case("all-ones", 1.0)]] == [1, 1]
-    assert {case.map for case in measured.scores} == {"explainer", "random", "centre", "all-ones"}
+    assert {case.map for case in measured.scores} == {"explainer", AS_CUT, "random", "centre", "all-ones"}
     row = row_from_scores(Case("explainer", None), own)
     assert (row["n"], row["area"], row["pictures_by_count"], row["n_matched"]) == (2, "threshold", [0, 1, 1], 2)
     assert row["count_accuracy"]["value"] == row["found"]["value"] == 1.0
@@ -80,8 +80,9 @@ def test_objects_that_are_found_are_counted_and_overlap(colours: Explainer):
 def test_what_a_map_misses_is_no_match(colours: Explainer):
     measured = measure_instances(colours, PictureSet("reds", "two", (two_reds(),)), areas=())
     (centre,) = measured.scores[Case("centre", None)]
-    assert (centre.certified, centre.regions, centre.matched) == (0, 1, 0)
-    row = row_from_scores(Case("centre", None), [centre])
+    assert (centre.certified, centre.regions, centre.matched) == (1, 1, 1)  # it grew until it held one of them
+    missed = Score(0, 1, 2, np.nan, np.nan, 0, 0.1)
+    row = row_from_scores(Case("centre", None), [missed])
     assert (row["iou"], row["precision"], row["count_accuracy"]["value"], row["found"]["value"]) == (None, None, 0, 0)
 
 
@@ -152,10 +153,10 @@ def test_the_command_writes_a_record_and_prints_a_table(
     record = json.loads((tmp_path / "out.json").read_text("utf-8"))
     assert (record["schema"], record["graph"]) == (1, "colours.onnx")
     assert record["command"] == "python -m whymask.benchmarks.instances colours.onnx --count 2 --seed 7"
-    assert len(record["sets"][0]["rows"]) == 3 * 4 + 1
+    assert len(record["sets"][0]["rows"]) == 4 * 4 + 1
     printed = capsys.readouterr().out
     assert "| explainer | threshold | 2 | 100.0% [15.8%, 100.0%] |" in printed
-    assert "| centre | threshold | 2 | 0.0%" in printed
+    assert "| centre | threshold | 2 | " in printed
     assert (tmp_path / "out.md").read_text("utf-8") in printed
 
 

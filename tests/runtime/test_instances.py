@@ -14,6 +14,7 @@ from whymask.runtime import trt
 from whymask.runtime.errors import BackendError, InputError
 from whymask.runtime.explainer import Explainer, load
 from whymask.runtime.explanation import Explanation
+from whymask.runtime.growth import basins
 from whymask.runtime.images import Picture
 
 LEFT, RIGHT = (2, 2), (2, 10)
@@ -21,8 +22,8 @@ FAR = (12, 12)
 
 
 def spans(result: Explanation) -> list[tuple[bool, int]]:
-    """Whether each instance keeps the class, and how many squares of 3 × 3 it has."""
-    return [(each.kept, int(each.mask.sum()) // 9) for each in result.instances()]
+    """Whether each instance of the mask as it is keeps the class, and how many squares of 3 × 3 it has."""
+    return [(each.kept, int(each.mask.sum()) // 9) for each in result.instances(grow=False)]
 
 
 def test_regions_that_keep_the_class_alone_are_two_instances():
@@ -40,10 +41,45 @@ def test_regions_that_keep_the_class_alone_are_two_instances():
 
 def test_regions_that_only_keep_it_together_are_one_instance():
     backend, result = explained([LEFT, RIGHT], [1.0, 1.0])
-    (both,) = result.instances()
+    (both,) = result.instances(grow=False)
     assert backend.batches == [2, 1]
     assert both.kept
     assert np.array_equal(both.mask, result.mask)
+
+
+def test_a_region_grows_into_its_own_surroundings_before_it_is_joined():
+    saliency = np.maximum(squares(LEFT, RIGHT), 0.4 * squares((2, 2), (2, 10), side=5))
+    evidence = {LEFT: 1.0, (6, 6): 1.0, RIGHT: 1.0, (6, 14): 1.0}
+    backend = PartBackend(saliency, evidence)
+    result = Explainer(backend).explain(WHITE)
+    backend.batches.clear()
+    right, left = result.instances()
+    assert (right.kept, left.kept) == (True, True)
+    assert {right.box, left.box} == {(2, 2, 7, 7), (10, 2, 15, 7)}
+    assert not (right.mask & left.mask).any()
+    assert right.mask_at(SIZE, SIZE).sum() == right.mask.sum() == 25
+    assert backend.batches == [2, 2]
+    (both,) = result.instances(grow=False)
+    assert (both.kept, both.area) == (True, result.area)
+
+
+def test_a_region_grows_no_further_than_it_must():
+    rows = np.linspace(1.0, 0.0, SIZE)[:, None].repeat(SIZE, axis=1)
+    result = Explainer(PartBackend(rows, {(0, 0): 1.0, (9, 0): 1.0})).explain(WHITE, area=2 / SIZE)
+    (grown,) = result.instances()
+    assert grown.kept
+    assert grown.mask[:10].all()
+    assert grown.mask.sum() < 1.5 * 10 * SIZE + SIZE
+    assert np.array_equal(grown.mask, result.cut_at(grown.whole.threshold).mask)
+
+
+def test_surroundings_are_what_is_nearest():
+    labels = np.zeros((SIZE, SIZE), np.int32)
+    labels[:3, :3], labels[10:, 12:] = 1, 2
+    found = basins(labels)
+    assert (found[:4, :8] == 1).all() and (found[12:, 8:] == 2).all()
+    assert (found[labels != 0] == labels[labels != 0]).all() and (found > 0).all()
+    assert (basins(np.ones((4, 4), np.int32)) == 1).all()
 
 
 def test_what_never_keeps_it_is_the_last_instance_and_says_so():
@@ -61,7 +97,7 @@ def test_nothing_that_keeps_it_is_one_uncertified_instance():
 def test_the_nearest_are_joined_and_a_group_that_keeps_the_class_takes_no_more():
     corners = [(0, 0), (0, 4), (12, 0), (12, 5)]
     backend, result = explained(corners, [1.0] * 4)
-    first, second = result.instances()
+    first, second = result.instances(grow=False)
     assert backend.batches == [4, 2]
     assert (first.kept, second.kept) == (True, True)
     assert {first.box, second.box} == {(0, 0, 7, 3), (0, 12, 8, 15)}
