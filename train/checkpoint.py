@@ -15,7 +15,7 @@ from whymask.runtime.files import write_atomically
 from whymask.train.config import TrainConfig
 
 FREE_TO_CHANGE = frozenset(
-    {"max_minutes", "patience", "workers", "cache_gigabytes", "accelerator", "strategy", "licence"}
+    {"max_minutes", "patience", "workers", "cache_gigabytes", "accelerator", "strategy", "licence", "teacher_cache"}
     | {"alpha", "delta", "calibration_data"}
 )
 """Options that may differ when a run is resumed; any other would make it another run. The second line is read once all

@@ -49,6 +49,21 @@ class Queries:
     absent: Tensor
     is_absent: Tensor
 
+    def first(self, count: int) -> Queries:
+        """The first `count` pictures; those that are asked about another class stand there."""
+        against = None if self.against is None else self.against[:count]
+        return Queries(
+            self.x[:count],
+            self.logits[:count],
+            [feature[:count] for feature in self.features],
+            self.target[:count],
+            against,
+            self.own[:count],
+            self.seen[:count],
+            self.absent[:count],
+            self.is_absent[:count],
+        )
+
 
 @torch.no_grad()
 def draw_queries(classifier: FrozenClassifier, x: Tensor, others: float, generator: torch.Generator) -> Queries:
