@@ -102,7 +102,6 @@ def _train_process(fabric: Fabric, config: TrainConfig, out: Path, resume: bool)
     classifier = classifier.to(fabric.device)
     share = Share(fabric.global_rank, fabric.world_size, fabric.barrier)
     lessons = lessons_for_run(config, classifier, images.train, out, share) if config.teacher else None
-    started, cpu = time.monotonic(), time.process_time()
     loop = Loop(fabric, config, out, classifier, explainer, images, lessons)
     if resume:
         loop.restore()
@@ -110,8 +109,7 @@ def _train_process(fabric: Fabric, config: TrainConfig, out: Path, resume: bool)
     if classifier.sha256() != digest:
         raise TrainingError("the frozen classifier changed during training; please report this")
     if fabric.is_global_zero:
-        times = {"seconds": time.monotonic() - started, "cpu_seconds": time.process_time() - cpu}
-        _finish(loop, digest, stopped, times)
+        _finish(loop, digest, stopped)
     fabric.barrier()
 
 
@@ -195,12 +193,14 @@ class Loop:
         self.explainer.mark_forward_method("ranking_and_breaking")
         self.objective = Objective(config, classifier, fill_of(classifier))
         self.progress = Progress()
+        self._noted = (time.monotonic(), time.process_time())
 
     def restore(self) -> None:
         """Go back to the checkpoint in the run directory."""
         self.progress, explainer, optimizer = load_checkpoint(self.out / CHECKPOINT_FILE, self.config)
         self.plain.load_state_dict(explainer)
         self.optimizer.load_state_dict(optimizer)
+        self._noted = (time.monotonic(), time.process_time())
 
     def run(self) -> str:
         """All steps that remain; returns why it ended: `finished`, `patience` or `max_minutes`."""
@@ -219,6 +219,8 @@ class Loop:
         except KeyboardInterrupt:
             self._checkpoint()
             raise
+        finally:
+            self._note_time()
         return "finished"
 
     def generator(self) -> torch.Generator:
@@ -294,7 +296,15 @@ class Loop:
         """Whether the first process says so: all must stop at the same step."""
         return bool(self.fabric.broadcast(flag, src=0))
 
+    def _note_time(self) -> None:
+        """Count the time since the last note as the steps'."""
+        now = (time.monotonic(), time.process_time())
+        self.progress.seconds += now[0] - self._noted[0]
+        self.progress.cpu_seconds += now[1] - self._noted[1]
+        self._noted = now
+
     def _checkpoint(self) -> None:
+        self._note_time()
         if self.fabric.is_global_zero:
             path = self.out / CHECKPOINT_FILE
             save_checkpoint(path, self.config, self.progress, self.plain.state_dict(), self.optimizer.state_dict())
@@ -316,7 +326,7 @@ def csv_text(rows: list[dict[str, float]]) -> str:
     return buffer.getvalue()
 
 
-def _finish(loop: Loop, digest: str, stopped: str, times: dict[str, float]) -> None:
+def _finish(loop: Loop, digest: str, stopped: str) -> None:
     """Calibrate, and write the run directory."""
     explainer = loop.plain.eval()
     calibration = calibrate(
@@ -335,7 +345,8 @@ def _finish(loop: Loop, digest: str, stopped: str, times: dict[str, float]) -> N
         "unreadable_images": len(loop.images.unreadable),
         "steps": loop.progress.step,
         "stopped": stopped,
-        **{name: round(value, 1) for name, value in times.items()},
+        "seconds": round(loop.progress.seconds, 1),
+        "cpu_seconds": round(loop.progress.cpu_seconds, 1),
         **(loop.lessons.facts if loop.lessons else {}),
     }
     card = card_of(loop.classifier.cpu(), explainer.cpu(), loop.config, calibration, figures, training, digest)
