@@ -150,8 +150,8 @@ def _measure(config: TrainConfig, lecture: Lecture, cache: Path, steps: int) -> 
         lessons = lessons_for_run(taught_config, direct.classifier, direct.images.train, Path(out))
         explainer = build_explainer(config.explainer_config(), direct.classifier)
         parts = (direct.fabric, taught_config, Path(out), direct.classifier, explainer, direct.images, lessons)
-        seconds = _step_seconds((direct, Loop(*parts)), config.level_from)
-    return Costs(*seconds, teacher=float(lessons.facts["teacher_cpu_seconds"]))
+        direct_step, taught_step = _step_seconds((direct, Loop(*parts)), config.level_from)
+    return Costs(direct_step, taught_step, float(lessons.facts["teacher_cpu_seconds"]))
 
 
 def _step_seconds(loops: Sequence[Loop], level_from: float) -> list[float]:
@@ -172,7 +172,7 @@ def _step_seconds(loops: Sequence[Loop], level_from: float) -> list[float]:
 
 
 def variants_of(lectures: Sequence[tuple[Lecture, Costs]], folder: Path, steps: int) -> list[Variant]:
-    """Direct training, and for each teacher its students; a teacher that takes the whole budget has none `counted`."""
+    """Direct training, and each teacher's students; one that takes the whole budget leaves only that `not counted`."""
     found = [Variant(DIRECT, {"steps": steps})]
     for lecture, costs in lectures:
         fields = {**lecture.fields, "teacher_cache": str(cache_of(folder, lecture))}

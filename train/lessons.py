@@ -113,8 +113,8 @@ def lessons_for_run(
         "teacher": teacher.name,
         "teacher_steps": teacher.steps,
         "teacher_images": len(pictures),
-        "teacher_seconds": round(sum(shard.seconds for shard in shards), 1),
-        "teacher_cpu_seconds": round(sum(shard.cpu_seconds for shard in shards), 1),
+        "teacher_seconds": round(sum(shard.seconds for shard in shards), 3),
+        "teacher_cpu_seconds": round(sum(shard.cpu_seconds for shard in shards), 3),
     }
     maps, target = torch.cat([shard.maps for shard in shards]), torch.cat([shard.target for shard in shards])
     return Lessons(positions, maps, target, facts)
