@@ -20,8 +20,8 @@ from whymask.benchmarks.teachers import (
     lectures_named,
     measured_costs,
     variants_of,
-    verdict_table,
 )
+from whymask.benchmarks.teachers_page import verdict_table
 from whymask.benchmarks.variants import Row, Study, Variant
 from whymask.runtime.errors import InputError
 
