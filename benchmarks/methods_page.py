@@ -88,27 +88,35 @@ def page_from_records(records: Sequence[dict[str, Any]]) -> str:
     head = (
         "# Methods in one table\n\nThe same pictures, the same areas, the same fill, on the exported graph, by `python "
         "-m whymask.benchmarks.methods_table`. In brackets: 95 % intervals, bootstrapped over pictures. `ours − it`: "
-        "paired difference in `retention_auc`, in bold where its interval leaves zero out. Seconds of the processor a "
-        "picture, one thread; medians. **Reduced**: fewer steps than the method's own, which says nothing of what it "
-        "can do."
+        "paired difference in `retention_auc`, in bold where its interval leaves zero out. Seconds a picture are for "
+        "maps alone, medians of what the list below a table says. **Reduced**: fewer steps than the method's own; it "
+        "says nothing of what it can do."
     )
     sections = [_section(name, rows) for name, rows in by_classifier.items()]
     return "\n\n".join([head, *sections, said, FLINT_WORDS]) + "\n"
 
 
 def _section(name: str, rows: Mapping[str, dict[str, Any]]) -> str:
-    common = common_pictures(rows)
-    any_row = next(iter(rows.values()))
-    size, machine = any_row["input"], any_row["machine"]
-    facts = (
-        f"## {name}\n\n{len(common)} pictures of {any_row['set']}, {size[0]} × {size[1]} px; {machine['cpu']}; torch "
-        f"{any_row['versions'].get('torch')}, ONNX Runtime {any_row['versions'].get('onnxruntime')}."
-    )
-    lines = [_line(key, rows, common) for key in ROWS if key in rows or not ROWS[key].has_map]
-    head = ["method", "in the exported graph", "steps", "s / picture", *COLUMNS, "ours − it"]
+    """All rows on the pictures that they share; below, on more pictures, those that have them."""
+    shared = common_pictures(rows)
+    wide = {key: row for key, row in rows.items() if len(row["pictures"]) > len(shared)}
     left_out = [ROWS[key].label for key in ROWS if key not in rows and ROWS[key].has_map]
-    missing = f"\n\nNot measured here: {', '.join(left_out)}." if left_out else ""
-    return f"{facts}\n\n{table(head, lines, left=2)}{missing}"
+    parts = [f"## {name}", _table(rows, shared)]
+    if left_out:
+        parts.append(f"Not measured here: {', '.join(left_out)}.")
+    if len(wide) > 1:
+        parts += ["### The rows that have more pictures", _table(wide, common_pictures(wide))]
+    parts.append("\n".join(f"- {ROWS[key].label}: {row['stated']}. Time: {row['clock']}." for key, row in rows.items()))
+    return "\n\n".join(parts)
+
+
+def _table(rows: Mapping[str, dict[str, Any]], names: Sequence[str]) -> str:
+    some = next(iter(rows.values()))
+    head = ["method", "in the exported graph", "steps", "s / picture", *COLUMNS, "ours − it"]
+    lines = [_line(key, rows, names) for key in ROWS if key in rows or not ROWS[key].has_map]
+    size = some["input"]
+    facts = f"{len(names)} pictures of {some['set']}, {size[0]} × {size[1]} px, {some['machine']['cpu']}."
+    return f"{facts}\n\n{table(head, lines, left=2)}"
 
 
 def common_pictures(rows: Mapping[str, dict[str, Any]]) -> list[str]:

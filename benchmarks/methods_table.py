@@ -2,6 +2,7 @@
 
     python -m whymask.benchmarks.methods_table run squeezenet1_1                # every row, → results/methods/
     python -m whymask.benchmarks.methods_table run squeezenet1_1 --row marc --steps 60 --pictures 12
+    python -m whymask.benchmarks.methods_table suite squeezenet1_1              # rows that its evaluation holds already
     python -m whymask.benchmarks.methods_table page                             # → benchmarks/results/methods/README.md
 
 Every map is judged on the exported graph of `whymask.benchmarks.explanations`, at the same areas, with the card's fill.
@@ -30,18 +31,21 @@ from numpy.typing import NDArray
 from whymask.benchmarks import baselines
 from whymask.benchmarks.asked_graph import AskedGraph
 from whymask.benchmarks.evaluation import classifier_from_run, spread
-from whymask.benchmarks.explanations import GRAPH_FILE, RUNS
+from whymask.benchmarks.explanations import GRAPH_FILE, OPTIMISED_STEPS, RUNS
+from whymask.benchmarks.explanations import RESULTS as EVALUATIONS
 from whymask.benchmarks.imagenet import REPOSITORY, RESULTS, data_root, evaluation_sets, known
 from whymask.benchmarks.machine import describe_machine
 from whymask.benchmarks.methods_page import COLUMNS, KIND, ROWS, SCHEMA_VERSION, page_from_records, read_record
+from whymask.benchmarks.methods_suite import records_from_suite
 from whymask.benchmarks.pictures import chunks
 from whymask.benchmarks.program import run_program
 from whymask.benchmarks.records import json_from_report
 from whymask.benchmarks.rivals.registry import rivals
 from whymask.benchmarks.rivals.rival import Rival
+from whymask.benchmarks.suite.record import read_record as read_evaluation
 from whymask.benchmarks.suite.runner import PictureSet, Suite
-from whymask.benchmarks.suite.sample import Cell
-from whymask.benchmarks.suite.sweeps import SWEEP
+from whymask.benchmarks.suite.sample import Ask, Cell, Cells, Metric, Sample
+from whymask.benchmarks.suite.sweeps import SWEEP, measure_sweep
 from whymask.runtime.card import LOGITS, MASK, SALIENCY
 from whymask.runtime.errors import ArtefactError, InputError, MissingExtra
 from whymask.runtime.explainer import Explainer, load
@@ -188,12 +192,12 @@ def _records(explainer: Explainer, judged: Judged, files: Sequence[Path]) -> lis
     """A record a picture: class, the columns, and the seconds of its map."""
     graph, clock = AskedGraph(explainer), ProcessorTime()
     compared = [] if judged.rival is None else [clock.rival(judged.rival)]
-    found = Suite(explainer, graph, compared, (SWEEP,), SEED).measure(PictureSet(SET, files))
+    name = baselines.EXPLAINER if judged.rival is None else judged.rival.name
+    found = Suite(explainer, graph, compared, (sweep_of(name),), SEED).measure(PictureSet(SET, files))
     if found.unreadable:
         raise InputError(f"methods: {found.unreadable[0]}; every picture of the set has to be readable")
     if judged.rival is None:
         clock = _one_pass(graph, explainer, files)
-    name = baselines.EXPLAINER if judged.rival is None else judged.rival.name
     columns = {column: found.cells[Cell(name, column)] for column in COLUMNS}
     return [
         {
@@ -204,6 +208,15 @@ def _records(explainer: Explainer, judged: Judged, files: Sequence[Path]) -> lis
         }
         for index, file in enumerate(files)
     ]
+
+
+def sweep_of(name: str) -> Metric:
+    """The suite's sweep of one map alone: the explainer's, which every sample holds, is a row of its own."""
+
+    def measure(ask: Ask, sample: Sample, seed: int) -> Cells:
+        return measure_sweep(ask, replace(sample, orders={name: sample.orders[name]}), seed)
+
+    return replace(SWEEP, measure=measure)
 
 
 def _one_pass(graph: AskedGraph, explainer: Explainer, files: Sequence[Path]) -> ProcessorTime:
@@ -248,6 +261,7 @@ def record_from(
         "graph_sha256": settings["graph_sha256"],
         "input": size,
         "set": SET,
+        "clock": "processor time, one thread",
         "machine": asdict(describe_machine()),
         "versions": installed_versions(PACKAGES),
         "pictures": pictures,
@@ -284,6 +298,26 @@ def run(
             write_atomically(out / f"{classifier}.{name}.json", json_from_report(record) + "\n")
             typer.echo(f"Written: {out / f'{classifier}.{name}.json'}")
     typer.echo(f"next: {COMMAND} page")
+
+
+@app.command()
+def suite(
+    classifier: str,
+    file: Annotated[Path | None, typer.Option(help="Evaluation; default: that of the study of explanations.")] = None,
+    out: Annotated[Path, typer.Option("-o", "--out", help="Folder of the results.")] = FOLDER,
+) -> None:
+    """Take the rows that an evaluation of the same graph holds already.
+
+    Example: python -m whymask.benchmarks.methods_table suite squeezenet1_1
+    """
+    from whymask.train.methods import METHODS
+
+    evaluation = read_evaluation(file or EVALUATIONS / f"{known(classifier)}.suite.json")
+    own = METHODS["optimise"].steps
+    for record in records_from_suite(classifier, evaluation, SET, OPTIMISED_STEPS, own):
+        path = out / f"{classifier}.{record['row']}.json"
+        write_atomically(path, json_from_report(record) + "\n")
+        typer.echo(f"Written: {path}")
 
 
 @app.command()

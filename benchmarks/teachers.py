@@ -161,17 +161,19 @@ def _step_seconds(loops: Sequence[Loop], level_from: float) -> list[float]:
     return [level_from * middle[i, early] + (1 - level_from) * middle[i, late] for i in range(len(loops))]
 
 
-def variants_of(lectures: Sequence[tuple[Lecture, Costs]], folder: Path, steps: int) -> list[Variant]:
+def variants_of(
+    lectures: Sequence[tuple[Lecture, Costs]], folder: Path, steps: int, *, mixed: bool = True
+) -> list[Variant]:
     """Direct training, and each teacher's students; one that takes the whole budget leaves only that `not counted`."""
     found = [Variant(DIRECT, {"steps": steps})]
     for lecture, costs in lectures:
         fields = {**lecture.fields, "teacher_cache": str(cache_of(folder, lecture))}
         counted, free = (costs.student_steps(steps, counted=each) for each in (True, False))
-        mixed = costs.mixed_steps(steps)
+        both = costs.mixed_steps(steps) if mixed else 0
         if counted:
             found.append(Variant(lecture.teacher, {**fields, "steps": counted}))
-        if mixed:
-            found.append(Variant(f"{lecture.teacher} then direct", {**fields, "steps": mixed, "teacher_until": 0.5}))
+        if both:
+            found.append(Variant(f"{lecture.teacher} then direct", {**fields, "steps": both, "teacher_until": 0.5}))
         found.append(Variant(f"{lecture.teacher} not counted", {**fields, "steps": free}))
     return found
 
@@ -218,6 +220,7 @@ def teachers(
     base: Annotated[list[str] | None, typer.Option(help=f"Of {', '.join(BASES)}; repeatable. Default: shapes.")] = None,
     teacher: Annotated[list[str] | None, typer.Option(help="NAME:STEPS:PICTURES; repeatable.")] = None,
     steps: Annotated[int, typer.Option(min=10, help="Of direct training, which set the budget.")] = STEPS,
+    then_direct: Annotated[bool, typer.Option(help="Students that learn directly in their second half, too.")] = True,
     limit: Annotated[int, typer.Option(help="Pictures that are judged, evenly spread; 0 takes all.")] = 0,
     folder: Annotated[Path, typer.Option(help="Where runs, maps and costs are kept.")] = FOLDER,
     out: Annotated[Path, typer.Option("-o", "--out", help="JSON file; the page goes beside it.")] = RESULTS
@@ -234,9 +237,10 @@ def teachers(
     for name in base or [SHAPES]:
         made = _plain(base_named(name, folder))
         costs = [(each, measured_costs(made, each, folder, steps)) for each in lectures]
-        variants = variants_of(costs, folder / made.name, steps)
+        variants = variants_of(costs, folder / made.name, steps, mixed=then_direct)
         studies.append(run_study(NAME, made, variants, judge, COLUMNS, folder=folder, limit=limit))
         options = " ".join(f"--teacher {each.teacher}:{each.steps}:{each.images}" for each in lectures)
+        options += "" if then_direct else " --no-then-direct"
         command = f"python -m whymask.benchmarks.teachers --base {name} {options} --steps {steps} --limit {limit}"
         record = without_paths(record_from_study(studies[-1], command))
         records.append(record | {"costs": [dataclasses.asdict(each) for _, each in costs]})
@@ -246,8 +250,11 @@ def teachers(
 
 
 def _plain(base: Base) -> Base:
-    """The base without questions about other classes: no teacher answers them."""
-    return dataclasses.replace(base, config=dataclasses.replace(base.config, others=0.0, presence=0.0))
+    """The base without questions about other classes, which no teacher answers, and without a search for a threshold.
+
+    Maps are judged at given areas: a promise that nothing can hold ends calibration at its first question.
+    """
+    return dataclasses.replace(base, config=dataclasses.replace(base.config, others=0.0, presence=0.0, alpha=1e-4))
 
 
 if __name__ == "__main__":

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import quadrant
 from PIL import Image
-from suite_fakes import RIGHT, WRONG
+from suite_fakes import RIGHT, WRONG, picture_set, suite
 from tiny_run import make_run
 
 from whymask.benchmarks import methods_table
 from whymask.benchmarks.asked_graph import AskedGraph
 from whymask.benchmarks.baselines import EXPLAINER
 from whymask.benchmarks.methods_page import COLUMNS, KIND, ROWS, common_pictures, page_from_records, read_record
+from whymask.benchmarks.methods_suite import records_from_suite
 from whymask.benchmarks.methods_table import Judged, judged_row, measure_row, method_rival, record_from
+from whymask.benchmarks.suite.record import cells_from_record, record_from_measurements
+from whymask.benchmarks.suite.sweeps import SWEEP
 from whymask.runtime.errors import ArtefactError, InputError
 from whymask.train.methods import METHODS
 
@@ -41,6 +45,8 @@ def record(row: str, aucs: list[float], *, steps: int = 0, own_steps: int = 0) -
         "row": row,
         "steps": steps,
         "own_steps": own_steps,
+        "stated": "what it is",
+        "clock": "a clock",
         "graph_sha256": "ab",
         "input": [32, 32],
         "set": "photos",
@@ -111,6 +117,7 @@ def test_the_page_pairs_pictures_marks_reduced_steps_and_says_what_is_missing():
     assert "| FLINT | yes, as attributes (`export --attributes`) |  |  | – |" in page
     assert "Not measured here: per-image optimum of our objective" in page
     assert "3 pictures of photos" in page
+    assert "- MaRC: what it is. Time: a clock." in page
     tied = page_from_records([ours, record("cam", [0.5, 0.7, 0.6])])
     assert "| +0.000 (+0.000 to +0.000) |" in tied
 
@@ -138,6 +145,35 @@ def test_a_record_is_read_back_and_another_file_refused(photos: list[Path], tmp_
     path.write_text("{}")
     with pytest.raises(ArtefactError, match=f"no {KIND} record of schema 1"):
         read_record(path)
+
+
+def test_rows_with_more_pictures_are_shown_on_them_too():
+    three, two = [record(name, [0.5, 0.7, 0.6]) for name in (EXPLAINER, "cam")], record("marc", [0.3, 0.5])
+    page = page_from_records([*three, two])
+    narrow, wide = page.split("### The rows that have more pictures")
+    assert "2 pictures of photos" in narrow and "| MaRC |" in narrow
+    assert "3 pictures of photos" in wide and "| MaRC |" not in wide
+
+
+def test_rows_of_an_evaluation_are_taken_as_they_stand(tmp_path: Path):
+    evaluation = evaluated_suite(tmp_path)
+    found = records_from_suite("tiny", evaluation, "planted", 100, 300)
+    assert [each["row"] for each in found] == [EXPLAINER, "cam"]
+    cells = cells_from_record(evaluation["sets"][0])
+    for each in found:
+        assert [p["retention_auc"] for p in each["pictures"]] == pytest.approx(cells[(each["row"], "retention_auc")])
+        assert each["graph_sha256"] == evaluation["graph"]["sha256"]
+        assert each["steps"] == 0
+    assert "2 pictures of planted" in page_from_records(found)
+    with pytest.raises(ArtefactError, match="the evaluation has no set photos, only planted"):
+        records_from_suite("tiny", evaluation, "photos", 100, 300)
+
+
+def evaluated_suite(folder: Path) -> dict:
+    judge = suite((replace(RIGHT, name="cam"),), (SWEEP,))
+    (folder / "fused.onnx").write_bytes(b"graph")
+    measured = [judge.measure(picture_set(2))]
+    return record_from_measurements(folder / "fused.onnx", judge, measured, {}, "whymask evaluate")
 
 
 def test_a_folder_without_results_says_how_to_make_them(tmp_path: Path):
