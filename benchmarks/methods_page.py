@@ -89,8 +89,8 @@ def page_from_records(records: Sequence[dict[str, Any]]) -> str:
         "# Methods in one table\n\nThe same pictures, the same areas, the same fill, on the exported graph, by `python "
         "-m whymask.benchmarks.methods_table`. In brackets: 95 % intervals, bootstrapped over pictures. `ours − it`: "
         "paired difference in `retention_auc`, in bold where its interval leaves zero out. Seconds a picture are for "
-        "maps alone, medians of what the list below a table says. **Reduced**: fewer steps than the method's own; it "
-        "says nothing of what it can do."
+        "maps alone, medians of what the list below a table says. **Reduced**: fewer steps than the method's own, "
+        "so not what it can do."
     )
     sections = [_section(name, rows) for name, rows in by_classifier.items()]
     return "\n\n".join([head, *sections, said, FLINT_WORDS]) + "\n"
@@ -106,7 +106,8 @@ def _section(name: str, rows: Mapping[str, dict[str, Any]]) -> str:
         parts.append(f"Not measured here: {', '.join(left_out)}.")
     if len(wide) > 1:
         parts += ["### The rows that have more pictures", _table(wide, common_pictures(wide))]
-    parts.append("\n".join(f"- {ROWS[key].label}: {row['stated']}. Time: {row['clock']}." for key, row in rows.items()))
+    ordered = [(key, rows[key]) for key in ROWS if key in rows]
+    parts.append("\n".join(f"- {ROWS[key].label}: {row['stated']}. Time: {row['clock']}." for key, row in ordered))
     return "\n\n".join(parts)
 
 

@@ -32,6 +32,7 @@ from whymask.benchmarks import baselines
 from whymask.benchmarks.asked_graph import AskedGraph
 from whymask.benchmarks.evaluation import classifier_from_run, spread
 from whymask.benchmarks.explanations import GRAPH_FILE, OPTIMISED_STEPS, RUNS
+from whymask.benchmarks.explanations import PICTURES as EVALUATED
 from whymask.benchmarks.explanations import RESULTS as EVALUATIONS
 from whymask.benchmarks.imagenet import REPOSITORY, RESULTS, data_root, evaluation_sets, known
 from whymask.benchmarks.machine import describe_machine
@@ -288,7 +289,7 @@ def run(
         raise ArtefactError(
             f"{graph} is absent; make it with: python -m whymask.benchmarks.explanations train {classifier}"
         )
-    files = spread(evaluation_sets(data_root())[SET], pictures)
+    files = spread(spread(evaluation_sets(data_root())[SET], EVALUATED), pictures)  # some of those `suite` has
     with load(graph, threads=1) as explainer:
         for name in row or [name for name, each in ROWS.items() if each.has_map]:
             judged = judged_row(name, explainer, AskedGraph(explainer), graph.parent, steps)
