@@ -14,11 +14,11 @@ from suite_fakes import RIGHT, WRONG, picture_set, suite
 from tiny_run import make_run
 
 from whymask.benchmarks import methods_table
-from whymask.benchmarks.asked_graph import AskedGraph
 from whymask.benchmarks.baselines import EXPLAINER
 from whymask.benchmarks.methods_page import COLUMNS, KIND, ROWS, common_pictures, page_from_records, read_record
+from whymask.benchmarks.methods_rows import Judged, judged_row, measure_row, method_rival
 from whymask.benchmarks.methods_suite import records_from_suite
-from whymask.benchmarks.methods_table import Judged, judged_row, measure_row, method_rival, record_from
+from whymask.benchmarks.methods_table import record_from
 from whymask.benchmarks.suite.record import cells_from_record, record_from_measurements
 from whymask.benchmarks.suite.sweeps import SWEEP
 from whymask.runtime.errors import ArtefactError, InputError
@@ -101,8 +101,8 @@ def test_a_method_is_a_rival(tmp_path: Path, name: str):
 def test_a_row_that_cannot_be_judged_says_why(name: str, said: str, tmp_path: Path):
     explainer = quadrant.explainer(quadrant.oracle())
     with pytest.raises(InputError, match=f"--row '{name}' {said}; expected one of explainer, optimise"):
-        judged_row(name, explainer, AskedGraph(explainer), tmp_path, 0)
-    assert judged_row(EXPLAINER, explainer, AskedGraph(explainer), tmp_path, 0) == Judged(None)
+        judged_row(name, explainer, tmp_path, 0)
+    assert judged_row(EXPLAINER, explainer, tmp_path, 0) == Judged(None)
 
 
 def test_every_row_of_a_method_is_one():
