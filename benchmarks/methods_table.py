@@ -90,7 +90,7 @@ def run(
         raise ArtefactError(
             f"{graph} is absent; make it with: python -m whymask.benchmarks.explanations train {classifier}"
         )
-    files = spread(_judged_already(out / f"{classifier}.{baselines.EXPLAINER}.json"), pictures)
+    files = spread(pictures_of(out / f"{classifier}.{baselines.EXPLAINER}.json"), pictures)
     with load(graph, threads=1) as explainer:
         for name in row or [name for name, each in ROWS.items() if each.has_map]:
             judged = judged_row(name, explainer, graph.parent, steps)
@@ -102,7 +102,7 @@ def run(
     typer.echo(f"next: {COMMAND} page")
 
 
-def _judged_already(explainer_record: Path) -> list[Path]:
+def pictures_of(explainer_record: Path) -> list[Path]:
     """The pictures of the explainer's row, so that all rows share them; the whole set where there is none yet."""
     files = evaluation_sets(data_root())[SET]
     if not explainer_record.is_file():

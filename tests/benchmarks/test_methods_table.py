@@ -169,6 +169,18 @@ def test_rows_of_an_evaluation_are_taken_as_they_stand(tmp_path: Path):
         records_from_suite("tiny", evaluation, "photos", 100, 300)
 
 
+def test_later_rows_are_judged_on_the_pictures_of_the_first(
+    photos: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(methods_table, "data_root", lambda: tmp_path)
+    monkeypatch.setattr(methods_table, "evaluation_sets", lambda root: {methods_table.SET: photos})
+    path = tmp_path / "tiny.explainer.json"
+    assert methods_table.pictures_of(path) == photos
+    rows = [{"picture": f"photos/{index}.png"} for index in (0, 2)]
+    path.write_text(json.dumps({**record(EXPLAINER, []), "pictures": rows}))
+    assert methods_table.pictures_of(path) == [photos[0], photos[2]]
+
+
 def evaluated_suite(folder: Path) -> dict:
     judge = suite((replace(RIGHT, name="cam"),), (SWEEP,))
     (folder / "fused.onnx").write_bytes(b"graph")
