@@ -116,6 +116,8 @@ class Objective:
         config = self.config
         pictures = self.classifier.normalise(pixels).contiguous(memory_format=torch.channels_last)
         asked = draw_queries(self.classifier, pictures, config.others, generator)
+        if lesson is not None:
+            asked = asked.about(lesson.target)
         x = asked.x
         absent = asked.absent if config.presence else None
         ranking, breaking = explainer.ranking_and_breaking(
@@ -156,7 +158,7 @@ class Objective:
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """What departing from the teacher costs, float (B,), and its terms for the log.
 
-        A crop in which the classifier sees another class than in the whole picture teaches no ranking.
+        A crop in which the classifier does not see the class that was explained teaches no ranking.
         """
         knows = asked.own & (lesson.target == asked.target)
         loss = torch.where(knows, self.config.distil * distil_loss(ranking, lesson, draw.area), 0.0)

@@ -20,6 +20,7 @@ from whymask.train.fit import train
 from whymask.train.lessons import SHARD, Share, lessons_for_run, spread_positions
 from whymask.train.masks import standardise
 from whymask.train.methods import METHODS
+from whymask.train.queries import draw_queries
 from whymask.train.run import EXPLAINER_FILE
 from whymask.train.step import Objective
 from whymask.train.teacher_cache import KEY_FILE, Shard, TeacherCache
@@ -261,9 +262,20 @@ def test_only_the_teacher_moves_the_ranking_of_taught_pictures(
     assert explainer.out.weight.grad is not None and explainer.out.weight.grad.abs().sum() > 0
     assert result.figures["taught"] == 1.0
     assert all(parameter.grad is None for parameter in classifier.parameters())
-    wrong = lesson._replace(target=(target + 1) % 5)
-    unsure = Objective(quiet, classifier, FILL)(explainer, pixels, 0.1, torch.Generator().manual_seed(0), wrong)
+    unseen = lesson._replace(target=classifier(classifier.normalise(pixels)).argmin(1))
+    unsure = Objective(quiet, classifier, FILL)(explainer, pixels, 0.1, torch.Generator().manual_seed(0), unseen)
     assert (unsure.figures["taught"], unsure.figures["distil"]) == (0.0, 0.0)
+
+
+def test_a_crop_is_asked_about_the_class_that_was_explained_where_it_is_seen(classifier: FrozenClassifier):
+    x = classifier.normalise(255.0 * torch.rand(4, 3, 32, 32, generator=torch.Generator().manual_seed(0)))
+    asked = draw_queries(classifier, x, 0.5, torch.Generator().manual_seed(0))
+    logits = torch.tensor([[3.0, 2.9, 2.8, 0.0, -9.0]]).repeat(4, 1)
+    asked = replace(asked, logits=logits, target=torch.zeros(4, dtype=torch.int64))
+    about = asked.about(torch.tensor([1, 1, 1, 4]))
+    assert asked.own.tolist() == [False, False, True, True]
+    assert about.target.tolist() == [0, 0, 1, 0]
+    assert about.seen.tolist() == [True] * 4
 
 
 def test_a_taught_run_says_so_and_leaves_the_classifier_bit_identical(taught: TrainConfig, tmp_path: Path):
