@@ -118,10 +118,10 @@ def measure(name: str, phase: str, loop: Loop, pairs: int) -> Speed:
     config = loop.config
     asks_levels = PHASES[phase] >= config.level_from
     loop.progress.step = round(PHASES[phase] * config.steps)
-    pixels = loop.pixels(loop.generator())
+    pixels, _ = loop.batch(loop.generator())
     series: dict[str, list[float]] = {"loader": [], "floor": [], "step": []}
     calls: dict[str, Callable[[], object]] = {
-        "loader": lambda: loop.pixels(loop.generator()),
+        "loader": lambda: loop.batch(loop.generator()),
         "floor": lambda: classifier_passes(loop, pixels, asks_levels=asks_levels),
         "step": loop.step,
     }

@@ -269,6 +269,8 @@ def judge_graph(graph: Path, pictures: Sequence[Path], judge: Judge) -> tuple[Fi
         figures = judge(explainer, pictures)
     facts: dict[str, Any] = {"threshold": card.threshold, "map": [card.explainer.height, card.explainer.width]}
     facts |= {"cost": card.cost, "seconds": card.training.get("seconds"), "images": card.training.get("images")}
+    told = ("steps", "cpu_seconds", "teacher_images", "teacher_steps", "teacher_cpu_seconds")
+    facts |= {name: card.training[name] for name in told if name in card.training}
     if card.guarantee is not None:
         facts["guarantee"] = dataclasses.asdict(card.guarantee)
     return figures, facts

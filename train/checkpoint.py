@@ -15,7 +15,7 @@ from whymask.runtime.files import write_atomically
 from whymask.train.config import TrainConfig
 
 FREE_TO_CHANGE = frozenset(
-    {"max_minutes", "patience", "workers", "cache_gigabytes", "accelerator", "strategy", "licence"}
+    {"max_minutes", "patience", "workers", "cache_gigabytes", "accelerator", "strategy", "licence", "teacher_cache"}
     | {"alpha", "delta", "calibration_data"}
 )
 """Options that may differ when a run is resumed; any other would make it another run. The second line is read once all
@@ -30,12 +30,15 @@ class Progress:
         step: steps done.
         best: best held-out figure so far, and validations since.
         rows: of metrics.csv.
+        seconds, cpu_seconds: that the steps took so far, over all resumptions; by the clock, and of the processor.
     """
 
     step: int = 0
     best: float = -1.0
     since_best: int = 0
     rows: list[dict[str, float]] = field(default_factory=list)
+    seconds: float = 0.0
+    cpu_seconds: float = 0.0
 
 
 def save_checkpoint(
@@ -49,6 +52,7 @@ def save_checkpoint(
         "best": progress.best,
         "since_best": progress.since_best,
         "rows": progress.rows,
+        "times": [progress.seconds, progress.cpu_seconds],
         "explainer": explainer,
         "optimizer": optimizer,
     }
@@ -69,7 +73,8 @@ def load_checkpoint(path: Path, config: TrainConfig) -> tuple[Progress, dict[str
     try:
         record = torch.load(path, map_location="cpu", weights_only=True)
         saved = TrainConfig.from_json(record["config"])
-        progress = Progress(record["step"], record["best"], record["since_best"], record["rows"])
+        times = record.get("times", [])  # checkpoints did not always tell
+        progress = Progress(record["step"], record["best"], record["since_best"], record["rows"], *times)
     except (OSError, RuntimeError, KeyError, TypeError, ValueError, EOFError) as error:
         raise ArtefactError(f"checkpoint {path} cannot be read ({error}); train again without --resume") from None
     _refuse_changes(saved, config)

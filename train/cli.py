@@ -41,6 +41,12 @@ def run_training(model: str, out: Path, resume: bool, options: dict[str, Any]) -
         f"{card.training['steps']} steps ({card.training['stopped']}), {card.training['images']} images, "
         f"{card.training['unreadable_images']} unreadable"
     )
+    if run.config.teacher:
+        typer.echo(
+            f"teacher {run.config.teacher}: {card.training['teacher_steps']} steps on each of "
+            f"{card.training['teacher_images']} images, {card.training['teacher_seconds']} s; the student "
+            f"{card.training['seconds']} s"
+        )
     if guarantee is not None:
         verdict = "met" if guarantee.met else f"NOT met: only {guarantee.lower_bound:.1%} can be promised"
         typer.echo(

@@ -15,6 +15,15 @@ from whymask.train.classifier_config import ClassifierConfig, option
 EXPLAINERS = ("tapped", "autoencoder")
 AUTOENCODER_SIZES = ("small", "medium", "large")
 MODES = ("constraint", "area", "weighted")
+TEACHERS = (
+    "activation-matching",
+    "activation-matching-plain",
+    "activation-matching-least",
+    "activation-matching-published",
+    "marc",
+    "optimise",
+)
+"""Names of `whymask.train.methods.METHODS`, which is heavy to import; a test holds them equal."""
 
 
 @dataclass(frozen=True)
@@ -92,6 +101,19 @@ class TrainConfig(ClassifierConfig):
         1.0, "Weight of telling classes that are there from absent ones, whose masks are then empty; 0: not learned."
     )
 
+    teacher: str | None = option(
+        None,
+        f"Per-image method whose masks teach the ranking, in place of the classifier's answers to the explainer's own: "
+        f"one of {', '.join(TEACHERS)}. Default: none.",
+    )
+    teacher_steps: int = option(0, "Steps that the teacher spends on a picture; 0: its own number.")
+    teacher_images: int = option(0, "Most training pictures that it explains, evenly spread; 0: all.")
+    teacher_until: float = option(
+        1.0, "Share of the steps that learn from its pictures; those after it ask the classifier, about all pictures."
+    )
+    teacher_cache: str | None = option(None, "Folder of its maps. Default: teacher/ in the run directory.")
+    distil: float = option(5.0, "Weight of ranking as the teacher does.")
+
     holdout: float = option(0.1, "Share of images kept out of training, to validate and calibrate.")
     max_holdout: int = option(400, "Their largest number.")
     calibration_data: tuple[str, ...] | None = option(
@@ -117,7 +139,7 @@ class TrainConfig(ClassifierConfig):
         """Refuse values out of range, naming the field, the value and the range."""
         positive = ("steps", "batch_size", "learning_rate", "log_every", "devices", "max_holdout")
         _check_range(self, positive, 0, float("inf"), "above 0", open_low=True)
-        shares = ("level_from", "hard_from", "hard_share", "robustness", "others")
+        shares = ("level_from", "hard_from", "hard_share", "robustness", "others", "teacher_until")
         _check_range(self, shares, 0, 1, "in [0, 1]")
         inner = ("retention", "target_area", "min_area", "max_area", "holdout", "alpha", "delta")
         _check_range(self, inner, 0, 1, "in (0, 1)", open_low=True, open_high=True)
@@ -131,6 +153,9 @@ class TrainConfig(ClassifierConfig):
             "tv",
             "necessity",
             "presence",
+            "distil",
+            "teacher_steps",
+            "teacher_images",
             "weight_decay",
             "max_minutes",
         )
@@ -139,6 +164,7 @@ class TrainConfig(ClassifierConfig):
         )
         _check_choice("mode", self.mode, MODES)
         _check_choice("resize", self.resize, RESIZE_RULES)
+        self._check_teacher()
         if self.min_area >= self.max_area:
             raise InputError(f"min_area {self.min_area} must be below max_area {self.max_area}")
         if self.kl + self.ce + self.activation == 0:
@@ -151,6 +177,20 @@ class TrainConfig(ClassifierConfig):
                 "batch normalisation needs two or more"
             )
         self.explainer_config()
+
+    def _check_teacher(self) -> None:
+        if self.teacher is None:
+            given = [name for name in ("teacher_steps", "teacher_images", "teacher_cache") if getattr(self, name)]
+            if given:
+                value = getattr(self, given[0])
+                raise InputError(f"{given[0]} is {value!r} without a teacher; name one with --teacher")
+            return
+        _check_choice("teacher", self.teacher, TEACHERS)
+        if self.distil * self.teacher_until == 0:
+            raise InputError(
+                f"distil is {self.distil} and teacher_until {self.teacher_until}: it would teach nothing; give both a "
+                "value above 0, or leave --teacher out"
+            )
 
     def explainer_config(self) -> ExplainerConfig:
         """The part that builds the explainer."""

@@ -163,6 +163,36 @@ def batch_indices(step: int, batch_size: int, count: int, seed: int) -> Tensor:
     return torch.stack([orders[int(e)][p % count] for p, e in zip(positions, epochs, strict=True)])
 
 
+def draw_crops(count: int, generator: torch.Generator) -> Tensor:
+    """A random crop an image, mirrored half the time.
+
+    Returns:
+        float32 (B, 2, 3) on the CPU, for `cropped`: in the picture's own coordinates, −1 to 1, so that the same crop
+        can be cut from a map of any size.
+    """
+    draws = torch.rand(4, count, generator=generator)
+    scale = SMALLEST_CROP + (1 - SMALLEST_CROP) * draws[0]
+    mirror = torch.where(draws[1] < 0.5, -1.0, 1.0)
+    shift_x, shift_y = (1 - scale) * (2 * draws[2] - 1), (1 - scale) * (2 * draws[3] - 1)
+    zero = torch.zeros_like(scale)
+    return torch.stack([torch.stack([scale * mirror, zero, shift_x], 1), torch.stack([zero, scale, shift_y], 1)], 1)
+
+
+def cropped(maps: Tensor, crops: Tensor, height: int, width: int) -> Tensor:
+    """Cut crops and resize them.
+
+    Args:
+        maps: uint8 or float (B, channels, ·, ·), pictures or maps of them.
+        crops: of `draw_crops`, float32 (B, 2, 3), on the same device.
+        height, width: of the result.
+
+    Returns:
+        float32 (B, channels, height, width), in the range of `maps`.
+    """
+    grid = F.affine_grid(crops, [len(maps), maps.shape[1], height, width], align_corners=False)
+    return F.grid_sample(maps.float(), grid, mode="bilinear", padding_mode="reflection", align_corners=False)
+
+
 def random_crops(pixels: Tensor, height: int, width: int, generator: torch.Generator) -> Tensor:
     """A random crop of each image, mirrored half the time, resized to the input.
 
@@ -172,12 +202,4 @@ def random_crops(pixels: Tensor, height: int, width: int, generator: torch.Gener
     Returns:
         float32 (B, 3, height, width) in 0–255.
     """
-    count = len(pixels)
-    draws = torch.rand(4, count, generator=generator).to(pixels.device)
-    scale = SMALLEST_CROP + (1 - SMALLEST_CROP) * draws[0]
-    mirror = torch.where(draws[1] < 0.5, -1.0, 1.0)
-    shift_x, shift_y = (1 - scale) * (2 * draws[2] - 1), (1 - scale) * (2 * draws[3] - 1)
-    zero = torch.zeros_like(scale)
-    theta = torch.stack([torch.stack([scale * mirror, zero, shift_x], 1), torch.stack([zero, scale, shift_y], 1)], 1)
-    grid = F.affine_grid(theta, [count, 3, height, width], align_corners=False)
-    return F.grid_sample(pixels.float(), grid, mode="bilinear", padding_mode="reflection", align_corners=False)
+    return cropped(pixels, draw_crops(len(pixels), generator).to(pixels.device), height, width)

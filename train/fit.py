@@ -1,6 +1,6 @@
 """The training loop: from a configuration to a run directory.
 
-    classifier, images  →  steps (whymask.train.step)  →  calibration (whymask.train.calibrate)  →  RUN
+    classifier, images (→ teacher)  →  steps (whymask.train.step)  →  calibration (whymask.train.calibrate)  →  RUN
 
 Lightning Fabric carries device, precision and processes; the loop itself is here, to be read from top to bottom.
 """
@@ -30,8 +30,10 @@ from whymask.train.calibrate import calibrate
 from whymask.train.checkpoint import Progress, load_checkpoint, save_checkpoint
 from whymask.train.classifier import FrozenClassifier
 from whymask.train.config import TrainConfig
-from whymask.train.data import ImageStore, batch_indices, find_images, larger, random_crops, split_images
+from whymask.train.data import ImageStore, batch_indices, cropped, draw_crops, find_images, larger, split_images
+from whymask.train.distil import Lesson
 from whymask.train.explainers import Explainer, build_explainer
+from whymask.train.lessons import Lessons, Share, lessons_for_run
 from whymask.train.model_spec import classifier_from_config
 from whymask.train.run import (
     CARD_FILE,
@@ -97,15 +99,17 @@ def _train_process(fabric: Fabric, config: TrainConfig, out: Path, resume: bool)
         lines = (f"{path}: {reason}\n" for path, reason in images.unreadable.items())
         write_atomically(out / UNREADABLE_FILE, "".join(lines))
     explainer = build_explainer(config.explainer_config(), classifier)
-    started = time.monotonic()
-    loop = Loop(fabric, config, out, classifier.to(fabric.device), explainer, images)
+    classifier = classifier.to(fabric.device)
+    share = Share(fabric.global_rank, fabric.world_size, fabric.barrier)
+    lessons = lessons_for_run(config, classifier, images.train, out, share) if config.teacher else None
+    loop = Loop(fabric, config, out, classifier, explainer, images, lessons)
     if resume:
         loop.restore()
     stopped = loop.run()
     if classifier.sha256() != digest:
         raise TrainingError("the frozen classifier changed during training; please report this")
     if fabric.is_global_zero:
-        _finish(loop, digest, stopped, time.monotonic() - started)
+        _finish(loop, digest, stopped)
     fabric.barrier()
 
 
@@ -180,20 +184,23 @@ class Loop:
         classifier: FrozenClassifier,
         explainer: Explainer,
         images: Images,
+        lessons: Lessons | None = None,
     ) -> None:
         self.fabric, self.config, self.out, self.classifier = fabric, config, out, classifier
-        self.images, self.plain = images, explainer
+        self.images, self.plain, self.lessons = images, explainer, lessons
         optimizer = torch.optim.AdamW(explainer.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
         self.explainer, self.optimizer = fabric.setup(explainer, optimizer)
         self.explainer.mark_forward_method("ranking_and_breaking")
         self.objective = Objective(config, classifier, fill_of(classifier))
         self.progress = Progress()
+        self._noted = (time.monotonic(), time.process_time())
 
     def restore(self) -> None:
         """Go back to the checkpoint in the run directory."""
         self.progress, explainer, optimizer = load_checkpoint(self.out / CHECKPOINT_FILE, self.config)
         self.plain.load_state_dict(explainer)
         self.optimizer.load_state_dict(optimizer)
+        self._noted = (time.monotonic(), time.process_time())
 
     def run(self) -> str:
         """All steps that remain; returns why it ended: `finished`, `patience` or `max_minutes`."""
@@ -212,6 +219,8 @@ class Loop:
         except KeyboardInterrupt:
             self._checkpoint()
             raise
+        finally:
+            self._note_time()
         return "finished"
 
     def generator(self) -> torch.Generator:
@@ -219,24 +228,32 @@ class Loop:
         seed = (self.config.seed * 1_000_003 + self.progress.step) * 4096 + self.fabric.global_rank
         return torch.Generator().manual_seed(seed)
 
-    def pixels(self, generator: torch.Generator) -> torch.Tensor:
-        """This step's crops on the device, float (B, 3, H, W) in 0–255; B is this process's share of the batch."""
-        config, rule, train = self.config, self.classifier.rule, self.images.train
-        indices = batch_indices(self.progress.step, config.batch_size, len(train), config.seed)
+    def batch(self, generator: torch.Generator) -> tuple[torch.Tensor, Lesson | None]:
+        """This step's crops, float (B, 3, H, W) in 0–255, and what a teacher says of them, both on the device.
+
+        B is this process's share of the batch. While a teacher teaches, the batch is of taught pictures.
+        """
+        config, rule, train, device = self.config, self.classifier.rule, self.images.train, self.fabric.device
+        lessons = self.lessons if self.progress.step < config.teacher_until * config.steps else None
+        count = len(train) if lessons is None else len(lessons)
+        indices = batch_indices(self.progress.step, config.batch_size, count, config.seed)
         own = indices[self.fabric.global_rank :: self.fabric.world_size]
-        return random_crops(train[own].to(self.fabric.device), rule.height, rule.width, generator)
+        crops = draw_crops(len(own), generator)
+        pictures = train[own if lessons is None else lessons.positions[own]].to(device)
+        pixels = cropped(pictures, crops.to(device), rule.height, rule.width)
+        return pixels, None if lessons is None else lessons.lesson(own, crops).to(device)
 
     def step(self) -> dict[str, float]:
         """One optimiser step; its figures, averaged over processes where they steer."""
         config, step = self.config, self.progress.step
         began = time.monotonic()
         generator = self.generator()
-        pixels = self.pixels(generator)
+        pixels, lesson = self.batch(generator)
         for group in self.optimizer.param_groups:
             group["lr"] = config.learning_rate * learning_rate_share(step, config.steps)
         self.explainer.train()
         with self.fabric.autocast():
-            result = self.objective(self.explainer, pixels, step / config.steps, generator)
+            result = self.objective(self.explainer, pixels, step / config.steps, generator, lesson)
         if not bool(torch.isfinite(result.loss)):
             raise TrainingError(
                 f"the loss is {float(result.loss.detach())} at step {step}; "
@@ -279,7 +296,15 @@ class Loop:
         """Whether the first process says so: all must stop at the same step."""
         return bool(self.fabric.broadcast(flag, src=0))
 
+    def _note_time(self) -> None:
+        """Count the time since the last note as the steps'."""
+        now = (time.monotonic(), time.process_time())
+        self.progress.seconds += now[0] - self._noted[0]
+        self.progress.cpu_seconds += now[1] - self._noted[1]
+        self._noted = now
+
     def _checkpoint(self) -> None:
+        self._note_time()
         if self.fabric.is_global_zero:
             path = self.out / CHECKPOINT_FILE
             save_checkpoint(path, self.config, self.progress, self.plain.state_dict(), self.optimizer.state_dict())
@@ -301,7 +326,7 @@ def csv_text(rows: list[dict[str, float]]) -> str:
     return buffer.getvalue()
 
 
-def _finish(loop: Loop, digest: str, stopped: str, seconds: float) -> None:
+def _finish(loop: Loop, digest: str, stopped: str) -> None:
     """Calibrate, and write the run directory."""
     explainer = loop.plain.eval()
     calibration = calibrate(
@@ -320,7 +345,9 @@ def _finish(loop: Loop, digest: str, stopped: str, seconds: float) -> None:
         "unreadable_images": len(loop.images.unreadable),
         "steps": loop.progress.step,
         "stopped": stopped,
-        "seconds": round(seconds, 1),
+        "seconds": round(loop.progress.seconds, 1),
+        "cpu_seconds": round(loop.progress.cpu_seconds, 1),
+        **(loop.lessons.facts if loop.lessons else {}),
     }
     card = card_of(loop.classifier.cpu(), explainer.cpu(), loop.config, calibration, figures, training, digest)
     save_run(Run(loop.classifier, explainer, card, loop.config, loop.out))

@@ -8,7 +8,7 @@ Letters: B batch, C classes, H W input size.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -48,6 +48,26 @@ class Queries:
     seen: Tensor
     absent: Tensor
     is_absent: Tensor
+
+    def about(self, classes: Tensor) -> Queries:
+        """The same, but unchanged pictures are asked about these classes, int64 (B,), where they are seen."""
+        target = torch.where(self.own & is_seen(self.logits, classes), classes, self.target)
+        return replace(self, target=target, seen=is_seen(self.logits, target))
+
+    def first(self, count: int) -> Queries:
+        """The first `count` pictures; those that are asked about another class stand there."""
+        against = None if self.against is None else self.against[:count]
+        return Queries(
+            self.x[:count],
+            self.logits[:count],
+            [feature[:count] for feature in self.features],
+            self.target[:count],
+            against,
+            self.own[:count],
+            self.seen[:count],
+            self.absent[:count],
+            self.is_absent[:count],
+        )
 
 
 @torch.no_grad()

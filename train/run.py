@@ -5,6 +5,7 @@ RUN/card.json               the card (whymask.runtime.card)
 RUN/config.json             how it was trained; enough to load the classifier again
 RUN/metrics.csv             one row a logged step
 RUN/checkpoint.pt           to resume from
+RUN/teacher/                the teacher's maps, where there is one (whymask.train.teacher_cache)
 RUN/unreadable.txt          image files that could not be decoded, with reasons; absent where there were none
 """
 

@@ -9,6 +9,10 @@ search for the least area can neither spoil the ranking nor collapse: gradients 
 level are wrong more often than right, and drove it to empty masks here. In mode `weighted` it does learn through
 straight-through masks, in mode `area` it is the target's quantile of the map.
 
+With a *lesson* the ranking of an image's own class learns from a teacher's map alone (`distil.py`), and no gradient
+passes through the classifier. Everything else stays: the level, presence, the priors, and other classes that are asked
+about, which no teacher was.
+
 Letters: B batch, H W input size, h w the explainer's.
 """
 
@@ -23,6 +27,7 @@ from torch import Tensor
 from whymask.train.backgrounds import fill_background, masked, random_background
 from whymask.train.classifier import FrozenClassifier
 from whymask.train.config import TrainConfig
+from whymask.train.distil import Lesson, distil_loss
 from whymask.train.explainers import TEMPERATURE, Explainer
 from whymask.train.levels import Breaking
 from whymask.train.masks import level_of_area, mask_from_saliency, resize, straight_through
@@ -100,11 +105,20 @@ class Objective:
         pixels = torch.tensor(fill, device=classifier.mean.device).view(1, 3, 1, 1)
         self.fill = classifier.normalise(pixels)
 
-    def __call__(self, explainer: Explainer, pixels: Tensor, progress: float, generator: torch.Generator) -> StepResult:
-        """Evaluate the objective on pixels, float (B, 3, H, W) in 0–255."""
+    def __call__(
+        self,
+        explainer: Explainer,
+        pixels: Tensor,
+        progress: float,
+        generator: torch.Generator,
+        lesson: Lesson | None = None,
+    ) -> StepResult:
+        """Evaluate the objective on pixels, float (B, 3, H, W) in 0–255, and on what a teacher says of them, if any."""
         config = self.config
         pictures = self.classifier.normalise(pixels).contiguous(memory_format=torch.channels_last)
         asked = draw_queries(self.classifier, pictures, config.others, generator)
+        if lesson is not None:
+            asked = asked.about(lesson.target)
         x = asked.x
         absent = asked.absent if config.presence else None
         ranking, breaking = explainer.ranking_and_breaking(
@@ -113,10 +127,14 @@ class Objective:
         draw = draw_masks(config, progress, len(x), generator).to(pixels.device)
         soft = probability(ranking, breaking.centre, draw, x)
         mask = straight_through(soft, draw.hard)
-        loss, terms, kept = self._held(asked, mask, generator)
+        if lesson is None:
+            loss, terms, kept = self._held(asked, mask, generator)
+            terms["kept"] = kept.float()
+        else:
+            loss, terms = self._taught(asked, ranking, mask, draw, lesson, generator)
         terms["tv"] = config.tv * total_variation(ranking)
         terms["binarisation"] = config.binarisation * binarisation(soft)
-        if config.necessity:
+        if config.necessity and lesson is None:
             dropped = masked(x, 1.0 - mask, fill_background(x, self.fill))
             terms["necessity"] = config.necessity * necessity(self.classifier(dropped).float(), asked.target)
         if breaking.presence is not None and breaking.absent is not None:
@@ -128,7 +146,29 @@ class Objective:
         total = loss.mean()
         figures = {name: float(value.detach().mean()) for name, value in terms.items()}
         figures |= {"loss": float(total.detach()), "area": float(mask.detach().mean())}
-        return StepResult(total, {**figures, "kept": float(kept.float().mean())})
+        return StepResult(total, figures)
+
+    def _taught(
+        self,
+        asked: Queries,
+        ranking: Tensor,
+        mask: Tensor,
+        draw: Draw,
+        lesson: Lesson,
+        generator: torch.Generator,
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """What departing from the teacher costs, float (B,), and its terms for the log.
+
+        A crop in which the classifier does not see the class that was explained teaches no ranking.
+        """
+        knows = asked.own & (lesson.target == asked.target)
+        loss = torch.where(knows, self.config.distil * distil_loss(ranking, lesson, draw.area), 0.0)
+        terms = {"distil": loss, "taught": knows.float()}
+        others = int((~asked.own).sum())
+        if others:
+            terms["asked"], _, _ = self._held(asked.first(others), mask[:others], generator)
+            loss = torch.cat([terms["asked"], loss[others:]])
+        return loss, terms
 
     def _held(
         self, asked: Queries, mask: Tensor, generator: torch.Generator

@@ -33,7 +33,7 @@ def test_the_floor_is_the_classifiers_passes_alone(loop: Loop, asks_levels: bool
     called: list[bool] = []
     handle = loop.classifier.model.register_forward_hook(lambda *_: called.append(torch.is_grad_enabled()))
     before = loop.classifier.sha256()
-    classifier_passes(loop, loop.pixels(loop.generator()), asks_levels=asks_levels)
+    classifier_passes(loop, loop.batch(loop.generator())[0], asks_levels=asks_levels)
     handle.remove()
     assert len(called) == passes
     assert called.count(True) == 1, "one pass alone needs a gradient"

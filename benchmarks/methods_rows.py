@@ -1,0 +1,215 @@
+"""Rows of the table of methods: a map judged on the exported graph, timed, and resumed where it stopped.
+
+Letters: B pictures of a chunk, H W the graph's input height and width.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from whymask.benchmarks import baselines
+from whymask.benchmarks.asked_graph import AskedGraph
+from whymask.benchmarks.evaluation import classifier_from_run
+from whymask.benchmarks.methods_page import COLUMNS, ROWS
+from whymask.benchmarks.pictures import chunks
+from whymask.benchmarks.rivals.registry import rivals
+from whymask.benchmarks.rivals.rival import Rival
+from whymask.benchmarks.suite.runner import PictureSet, Suite
+from whymask.benchmarks.suite.sample import Ask, Cell, Cells, Metric, Sample
+from whymask.benchmarks.suite.sweeps import SWEEP, measure_sweep
+from whymask.runtime.card import LOGITS, MASK, SALIENCY
+from whymask.runtime.errors import ArtefactError, InputError, MissingExtra
+from whymask.runtime.explainer import Explainer
+from whymask.runtime.files import write_atomically
+from whymask.runtime.images import fit, rgb_from
+from whymask.runtime.progress import track
+
+if TYPE_CHECKING:
+    from whymask.train.classifier import FrozenClassifier
+
+SEED = 0
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A row's map as it is judged.
+
+    Attributes:
+        rival: the method; None for the graph's own saliency.
+        steps: that a per-image method spends on a picture, 0 for others.
+        own_steps: its own number.
+    """
+
+    rival: Rival | None
+    steps: int = 0
+    own_steps: int = 0
+
+
+class ProcessorTime:
+    """Adds up what calls take of the processor; `seconds` is the sum."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    @contextmanager
+    def counted(self) -> Iterator[None]:
+        """Count the body."""
+        began = time.process_time()
+        yield
+        self.seconds += time.process_time() - began
+
+    def rival(self, rival: Rival) -> Rival:
+        """The same method, counted."""
+
+        def maps(images: NDArray[np.uint8], target: NDArray[np.int64], first: int) -> NDArray[np.float32]:
+            with self.counted():
+                return rival.maps(images, target, first)
+
+        return replace(rival, maps=maps)
+
+
+def method_rival(name: str, classifier: FrozenClassifier, steps: int) -> Rival:
+    """A method of METHODS as a rival: its masks before they are cut.
+
+    Args:
+        name: of METHODS.
+        classifier: asked, never changed.
+        steps: on a picture.
+    """
+    import torch
+
+    from whymask.train.methods import METHODS
+
+    def maps(images: NDArray[np.uint8], target: NDArray[np.int64], first: int) -> NDArray[np.float32]:
+        del first
+        pixels = torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2).float()
+        asked = torch.from_numpy(target)
+        method = METHODS[name]
+        found = method.explain(classifier, pixels, asked, steps=steps, seed=SEED, on_step=None)
+        return np.asarray(found.numpy(), np.float32)
+
+    return Rival(name, f"{METHODS[name].about}; {steps} steps", maps, float(steps))
+
+
+def judged_row(name: str, explainer: Explainer, run: Path, steps: int) -> Judged:
+    """The method of a row.
+
+    Args:
+        name: of ROWS.
+        explainer: the loaded graph.
+        run: its run directory, for methods that need the classifier in torch.
+        steps: of a per-image method; 0 takes its own number.
+
+    Raises:
+        InputError: no such row, or one without a map.
+        MissingExtra: torch is not installed.
+    """
+    if name not in ROWS or not ROWS[name].has_map:
+        reason = "has no map to judge" if name in ROWS else "is unknown"
+        expected = ", ".join(each for each, row in ROWS.items() if row.has_map)
+        raise InputError(f"--row {name!r} {reason}; expected one of {expected}")
+    if name == baselines.EXPLAINER:
+        return Judged(None)
+    classifier = classifier_from_run(run, explainer)
+    if ROWS[name].per_image:
+        try:
+            from whymask.train.methods import METHODS
+        except ImportError as error:
+            raise MissingExtra(error.name or "torch", "train", "explain pictures one by one") from None
+        own = METHODS[name].steps
+        return Judged(method_rival(name, classifier, steps or own), steps or own, own)
+    size = (explainer.card.explainer.height, explainer.card.explainer.width)
+    found, _ = rivals(AskedGraph(explainer).logits, explainer.card, classifier, [name], saliency_size=size, seed=SEED)
+    return Judged(found[0])
+
+
+def measure_row(
+    explainer: Explainer, judged: Judged, files: Sequence[Path], settings: dict[str, Any], batch: int, work: Path
+) -> list[dict[str, Any]]:
+    """Judge a row on every picture that `work` does not hold yet; the figures of all, in the order of the files.
+
+    Args:
+        explainer: the loaded graph.
+        judged: the row.
+        files: pictures; each has to be readable.
+        settings: everything that the figures depend on beside the pictures.
+        batch: pictures that are explained together, at least 1.
+        work: JSON lines of the pictures done, the settings first.
+
+    Raises:
+        ArtefactError: `work` is of other settings.
+        InputError: a picture cannot be read.
+    """
+    done = _resumed(work, settings)
+    absent = [file for file in files if name_of(file) not in done]
+    with track(len(absent), f"judge {settings['row']}", "pictures") as bar:
+        for chunk in chunks(absent, batch):
+            for record in _records(explainer, judged, [f for f in chunk if isinstance(f, Path)]):
+                done[record["picture"]] = record
+            write_atomically(work, "".join(f"{json.dumps(each)}\n" for each in [settings, *done.values()]))
+            bar.advance(len(chunk))
+    return [done[name_of(file)] for file in files]
+
+
+def _records(explainer: Explainer, judged: Judged, files: Sequence[Path]) -> list[dict[str, Any]]:
+    """A record a picture: class, the columns, and the seconds of its map."""
+    graph, clock = AskedGraph(explainer), ProcessorTime()
+    compared = [] if judged.rival is None else [clock.rival(judged.rival)]
+    name = baselines.EXPLAINER if judged.rival is None else judged.rival.name
+    found = Suite(explainer, graph, compared, (sweep_of(name),), SEED).measure(PictureSet("", files))
+    if found.unreadable:
+        raise InputError(f"methods: {found.unreadable[0]}; every picture of the set has to be readable")
+    if judged.rival is None:
+        clock = _one_pass(graph, explainer, files)
+    columns = {column: found.cells[Cell(name, column)] for column in COLUMNS}
+    return [
+        {
+            "picture": name_of(file),
+            "class": int(found.own.top1[index]),
+            "seconds": round(clock.seconds / len(files), 6),
+            **{column: round(float(values[index]), 6) for column, values in columns.items()},
+        }
+        for index, file in enumerate(files)
+    ]
+
+
+def sweep_of(name: str) -> Metric:
+    """The suite's sweep of one map alone: the explainer's, which every sample holds, is a row of its own."""
+
+    def measure(ask: Ask, sample: Sample, seed: int) -> Cells:
+        return measure_sweep(ask, replace(sample, orders={name: sample.orders[name]}), seed)
+
+    return replace(SWEEP, measure=measure)
+
+
+def _one_pass(graph: AskedGraph, explainer: Explainer, files: Sequence[Path]) -> ProcessorTime:
+    """What the graph takes for logits, saliency and mask of these pictures, warm."""
+    images = np.stack([fit(rgb_from(file), explainer.card.input) for file in files])
+    clock = ProcessorTime()
+    graph.run(images, (LOGITS, SALIENCY, MASK))
+    with clock.counted():
+        graph.run(images, (LOGITS, SALIENCY, MASK))
+    return clock
+
+
+def _resumed(work: Path, settings: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    if not work.is_file():
+        return {}
+    first, *lines = work.read_text(encoding="utf-8").splitlines()
+    if json.loads(first) != settings:
+        raise ArtefactError(f"{work}: pictures done with other settings; remove the file, or name another by --work")
+    return {record["picture"]: record for record in map(json.loads, lines)}
+
+
+def name_of(file: Path) -> str:
+    """What a picture is called in a record."""
+    return f"{file.parent.name}/{file.name}"

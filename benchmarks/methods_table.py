@@ -1,0 +1,149 @@
+"""All ways to explain the same pictures in one table: one pass, methods that spend hundreds, and class activation maps.
+
+    python -m whymask.benchmarks.methods_table run squeezenet1_1                # every row, → results/methods/
+    python -m whymask.benchmarks.methods_table run squeezenet1_1 --row marc --steps 60 --pictures 12
+    python -m whymask.benchmarks.methods_table suite squeezenet1_1              # rows that its evaluation holds already
+    python -m whymask.benchmarks.methods_table page                             # → benchmarks/results/methods/README.md
+
+Every map is judged on the exported graph of `whymask.benchmarks.explanations`, at the same areas, with the card's fill.
+Per-image methods answer at their own fill and cut; here only the order of their maps counts, as for all. Seconds are
+of the processor, one thread, for maps alone, so that other work on the machine does not decide; the explainer's hold
+the classifier's own pass. Pictures that are done are kept in `--work`: an interrupted run goes on where it stopped, and
+more pictures or rows can be added later.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from whymask.benchmarks import baselines
+from whymask.benchmarks.evaluation import spread
+from whymask.benchmarks.explanations import GRAPH_FILE, OPTIMISED_STEPS, RUNS
+from whymask.benchmarks.explanations import RESULTS as EVALUATIONS
+from whymask.benchmarks.imagenet import REPOSITORY, RESULTS, data_root, evaluation_sets, known
+from whymask.benchmarks.machine import describe_machine
+from whymask.benchmarks.methods_page import KIND, ROWS, SCHEMA_VERSION, page_from_records, read_record
+from whymask.benchmarks.methods_rows import SEED, Judged, judged_row, measure_row, name_of
+from whymask.benchmarks.methods_suite import records_from_suite
+from whymask.benchmarks.program import run_program
+from whymask.benchmarks.records import json_from_report
+from whymask.benchmarks.suite.record import read_record as read_evaluation
+from whymask.runtime.errors import ArtefactError, InputError
+from whymask.runtime.explainer import Explainer, load
+from whymask.runtime.files import sha256_of, write_atomically
+from whymask.runtime.versions import installed_versions
+
+FOLDER, WORK = RESULTS / "methods", REPOSITORY / "runs" / "methods"
+SET = "photos_ccby"
+PICTURES = 12
+COMMAND = "python -m whymask.benchmarks.methods_table"
+PACKAGES = ("whymask", "numpy", "onnxruntime", "torch", "grad-cam")
+
+app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False)
+
+
+def record_from(
+    classifier: str, explainer: Explainer, name: str, judged: Judged, settings: dict[str, Any], pictures: list[Any]
+) -> dict[str, Any]:
+    """What is written as JSON: settings, machine, and every picture's own figures."""
+    stated = baselines.STATED[baselines.EXPLAINER] if judged.rival is None else judged.rival.stated
+    steps = {"steps": judged.steps, "own_steps": judged.own_steps}
+    size = [explainer.card.input.height, explainer.card.input.width]
+    return {
+        "kind": KIND,
+        "schema": SCHEMA_VERSION,
+        "classifier": classifier,
+        "row": name,
+        "stated": stated,
+        **steps,
+        "graph_sha256": settings["graph_sha256"],
+        "input": size,
+        "set": SET,
+        "clock": "processor time, one thread",
+        "machine": asdict(describe_machine()),
+        "versions": installed_versions(PACKAGES),
+        "pictures": pictures,
+    }
+
+
+@app.command()
+def run(
+    classifier: str,
+    row: Annotated[list[str] | None, typer.Option(help="Of the table; repeatable. Default: all.")] = None,
+    steps: Annotated[int, typer.Option(help="Of per-image methods; 0 takes their own number.")] = 0,
+    pictures: Annotated[int, typer.Option(min=2, help="Photographs, spread evenly.")] = PICTURES,
+    batch: Annotated[int, typer.Option(min=1, help="Pictures that are explained together.")] = 4,
+    runs: Annotated[Path, typer.Option(help="Folder of the classifiers' runs.")] = RUNS,
+    work: Annotated[Path, typer.Option(help="Folder of the pictures done so far.")] = WORK,
+    out: Annotated[Path, typer.Option("-o", "--out", help="Folder of the results.")] = FOLDER,
+) -> None:
+    """Judge rows of one classifier's table.
+
+    Example: python -m whymask.benchmarks.methods_table run squeezenet1_1 --row marc --row cam
+    """
+    graph = runs / known(classifier) / GRAPH_FILE
+    if not graph.is_file():
+        raise ArtefactError(
+            f"{graph} is absent; make it with: python -m whymask.benchmarks.explanations train {classifier}"
+        )
+    files = spread(pictures_of(out / f"{classifier}.{baselines.EXPLAINER}.json"), pictures)
+    with load(graph, threads=1) as explainer:
+        for name in row or [name for name, each in ROWS.items() if each.has_map]:
+            judged = judged_row(name, explainer, graph.parent, steps)
+            settings = {"row": name, "graph_sha256": sha256_of(graph), "steps": judged.steps, "seed": SEED, "set": SET}
+            found = measure_row(explainer, judged, files, settings, batch, work / f"{classifier}.{name}.jsonl")
+            record = record_from(classifier, explainer, name, judged, settings, found)
+            write_atomically(out / f"{classifier}.{name}.json", json_from_report(record) + "\n")
+            typer.echo(f"Written: {out / f'{classifier}.{name}.json'}")
+    typer.echo(f"next: {COMMAND} page")
+
+
+def pictures_of(explainer_record: Path) -> list[Path]:
+    """The pictures of the explainer's row, so that all rows share them; the whole set where there is none yet."""
+    files = evaluation_sets(data_root())[SET]
+    if not explainer_record.is_file():
+        return files
+    names = {each["picture"] for each in read_record(explainer_record)["pictures"]}
+    return [file for file in files if name_of(file) in names]
+
+
+@app.command()
+def suite(
+    classifier: str,
+    file: Annotated[Path | None, typer.Option(help="Evaluation; default: that of the study of explanations.")] = None,
+    out: Annotated[Path, typer.Option("-o", "--out", help="Folder of the results.")] = FOLDER,
+) -> None:
+    """Take the rows that an evaluation of the same graph holds already.
+
+    Example: python -m whymask.benchmarks.methods_table suite squeezenet1_1
+    """
+    from whymask.train.methods import METHODS
+
+    evaluation = read_evaluation(file or EVALUATIONS / f"{known(classifier)}.suite.json")
+    own = METHODS["optimise"].steps
+    for record in records_from_suite(classifier, evaluation, SET, OPTIMISED_STEPS, own):
+        path = out / f"{classifier}.{record['row']}.json"
+        write_atomically(path, json_from_report(record) + "\n")
+        typer.echo(f"Written: {path}")
+
+
+@app.command()
+def page(folder: Annotated[Path, typer.Option(help="Folder of the results.")] = FOLDER) -> None:
+    """Write the page of all results in the folder.
+
+    Example: python -m whymask.benchmarks.methods_table page
+    """
+    paths = sorted(folder.glob("*.json"))
+    if not paths:
+        raise InputError(f"{folder} holds no results; make them with: {COMMAND} run CLASSIFIER")
+    text = page_from_records([read_record(path) for path in paths])
+    write_atomically(folder / "README.md", text)
+    typer.echo(text)
+
+
+if __name__ == "__main__":
+    run_program(app)
