@@ -6,9 +6,9 @@
 
 → benchmarks/results/cost/<classifier>.json with raw samples, and benchmarks/results/cost/README.md with the bars.
 
-Four pairs a classifier, each in one process, call by call in turn, threads asleep between calls: the fused graph, the
-graph exported with `--certify`, Recipro-CAM's graph, and the classifier in torch, each beside the classifier alone in
-ONNX Runtime. The cost is the median of the paired ratios.
+Five pairs a classifier, each in one process, call by call in turn, threads asleep between calls: the fused graph, the
+graphs exported with `--certify kept` and `--certify both`, Recipro-CAM's graph, and the classifier in torch, each
+beside the classifier alone in ONNX Runtime. The cost is the median of the paired ratios.
 """
 
 from __future__ import annotations
@@ -29,12 +29,13 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
-from whymask.benchmarks.cost_page import COST_KIND, SCHEMA_VERSION, bars_table, cost_page
+from whymask.benchmarks.cost_page import COST_KIND, SCHEMA_VERSION, bars_table, cost_page, record_from
 from whymask.benchmarks.latency import BenchSettings, Images, Run, measure_pairs
 from whymask.benchmarks.latency_stats import Ratio, judge, paired_ratio, summarise
 from whymask.benchmarks.machine import LoadMeter, describe_machine
 from whymask.benchmarks.program import run_program
 from whymask.benchmarks.tables import replace_block
+from whymask.runtime.backends import CERTIFICATES
 from whymask.runtime.card import IMAGE
 from whymask.runtime.errors import InputError, MissingExtra
 from whymask.runtime.files import write_atomically
@@ -48,7 +49,7 @@ CLASSIFIERS = ("mobilenet_v2", "resnet18", "squeezenet1_1", "resnet50", "efficie
 """Of torchvision."""
 PACKAGES = ("whymask", "numpy", "onnx", "onnxruntime", "onnxscript", "torch", "torchvision")
 TORCH, RANDOM = "torch", "random"
-PAIRS = ("fused", "certified", "recipro", TORCH)
+PAIRS = ("fused", *CERTIFICATES, "recipro", TORCH)
 """What is timed beside the classifier alone."""
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False)
@@ -213,8 +214,9 @@ def write_page(folder: Path) -> Path:
 
     Raises:
         InputError: there is none.
+        ArtefactError: one is no record of the study, or a newer one.
     """
-    records = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.json"))}
+    records = {path.stem: record_from(path) for path in sorted(folder.glob("*.json"))}
     ordered = [records[name] for name in (*CLASSIFIERS, *sorted(set(records) - set(CLASSIFIERS))) if name in records]
     if not ordered:
         raise InputError(f"{folder}: no record of the study; make one with: python -m whymask.benchmarks.cost run")
@@ -231,7 +233,7 @@ def _note(bar: Progress, classifier: str, step: str) -> None:
 @app.command()
 def run(
     only: Annotated[list[str] | None, typer.Option(help="Classifier to time; repeatable. Default: all.")] = None,
-    seconds: Annotated[float, typer.Option(help="Time limit of each of the four pairs, s.")] = 20.0,
+    seconds: Annotated[float, typer.Option(help="Time limit of each of the five pairs, s.")] = 20.0,
     threads: Annotated[int, typer.Option(help="Threads inside one operator.")] = 2,
     channels: Annotated[int, typer.Option(help="Width of the explainer's decoder.")] = 32,
     folder: Annotated[Path, typer.Option("-o", "--out", help="Where the records and the page go.")] = RESULTS,

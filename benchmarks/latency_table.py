@@ -112,10 +112,9 @@ def _expectations(record: BenchRecord) -> list[str]:
     found = []
     certificates = [name for name in (KEPT_LOGITS, DROPPED_LOGITS) if name in record.outputs]
     if certificates:
-        names = " and ".join(certificates)
-        found.append(
-            f"{names} are in the time: the graph runs the classifier {len(certificates)} more times (--certify)"
-        )
+        given = " and ".join(certificates)
+        more = "2 more times (--certify both)" if DROPPED_LOGITS in certificates else "once more (--certify kept)"
+        found.append(f"in the time: {given}, for which the graph runs the classifier {more}")
     if record.cost.get("classifier_macs") and "explainer_macs" in record.cost:
         share = record.cost["explainer_macs"] / record.cost["classifier_macs"]
         found.append(f"the explainer has {100 * share:.1f} % of the classifier's multiply-adds")

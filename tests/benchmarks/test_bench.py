@@ -238,7 +238,9 @@ def test_the_notes_say_what_else_is_in_the_time(record: BenchRecord):
     costs = {"classifier_macs": 1e9, "explainer_macs": 5e7}
     changed = dataclasses.replace(record, cost=costs, outputs=("logits", "kept_logits", "dropped_logits"))
     text = "\n".join(notes(changed))
-    assert "kept_logits and dropped_logits are in the time: the graph runs the classifier 2 more times" in text
+    assert "in the time: kept_logits and dropped_logits, for which the graph runs the classifier 2 more times" in text
+    kept = dataclasses.replace(record, outputs=("logits", "kept_logits"))
+    assert "in the time: kept_logits, for which the graph runs the classifier once more (--certify kept)" in notes(kept)
     assert "the explainer has 5.0 % of the classifier's multiply-adds" in text
     assert "more times" not in "\n".join(notes(record))
 
