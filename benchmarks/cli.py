@@ -70,9 +70,8 @@ def bench(
 ) -> None:
     """Measure what the explanation costs beside the classifier alone, in interleaved pairs.
 
-    One file at one batch is a pair. Several files, --batches, --scenario, --against or --trigger-rate make a sweep: all
-    of them are called in turn, in rounds, each beside its own classifier. Both tell the parts of a call, memory, what a
-    camera's picture takes before the graph, and joules where asked for.
+    One file at one batch is a pair. Several files, --batches, --scenario, --against or --trigger-rate make a sweep, in
+    rounds. Both tell the parts of a call, memory, and what decoding and resizing a camera's picture takes beside.
 
     Example:
         whymask bench fused.onnx --data photos --threads 1 -o bench.json
@@ -100,8 +99,7 @@ def bench(
     )
     record: BenchRecord | SweepRecord
     if len(files) > 1 or batches or scenario or options.against or options.trigger_rates or loadgen:
-        if _is_double(batch, batches, scenario):
-            _refuse_double()
+        _refuse_double(batch, batches, scenario)
         record = _sweep(files, batches or (None if scenario else str(batch)), scenario or [], options, settings)
     else:
         _refuse_alone({"--run": run})
@@ -109,14 +107,13 @@ def bench(
     _hand_over(record, output, as_json)
 
 
-def _is_double(batch: int, batches: str | None, scenario: list[str] | None) -> bool:
-    return batch != 1 and bool(batches or scenario)
-
-
-def _refuse_double() -> None:
+def _refuse_double(batch: int, batches: str | None, scenario: list[str] | None) -> None:
     from whymask.runtime.errors import InputError
 
-    raise InputError("--batch with --batches or --scenario: both say how many pictures a call has; leave --batch out")
+    if batch != 1 and (batches or scenario):
+        raise InputError(
+            "--batch with --batches or --scenario: both say how many pictures a call has; leave --batch out"
+        )
 
 
 def _refuse_alone(given: dict[str, object]) -> None:

@@ -74,8 +74,8 @@ def test_every_case_has_raw_values_of_every_picture(run: Run, photos: Path):
 
 def test_the_single_pass_is_the_runs_own_map(run: Run, photos: Path, monkeypatch: pytest.MonkeyPatch):
     judged: list[np.ndarray] = []
-    own = refinement._judged
-    monkeypatch.setattr(refinement, "_judged", lambda *a: judged.append(a[4]) or own(*a))
+    own = refinement.kept_at_areas
+    monkeypatch.setattr(refinement, "kept_at_areas", lambda *a: judged.append(a[4]) or own(*a))
     images = sorted(photos.iterdir())
     measure_refinement(run, ask_from_run(run), images, (0,), seed=0, batch=8)
     import torch
