@@ -40,7 +40,7 @@ from whymask.benchmarks.latency import (
     measure_phases,
 )
 from whymask.benchmarks.latency_pictures import PictureSource, load_pictures, synthetic_pictures
-from whymask.benchmarks.latency_stats import Summary, Times, judge, summarise
+from whymask.benchmarks.latency_stats import Ratio, Summary, Times, Verdict, judge, summarise
 from whymask.benchmarks.machine import Load, LoadMeter, describe_machine
 from whymask.benchmarks.memory import Memory, MemoryMeter
 from whymask.benchmarks.phases import finish, prepare
@@ -218,16 +218,20 @@ def _record(
         memory=memory,
         energy=joules,
         preprocess=before,
-        verdict=judge(
-            ratio,
-            pairs.fused_ms.size,
-            margin=settings.margin,
-            min_pairs=settings.min_pairs,
-            load=measured.load,
-            threads=runtime.threads,
-            throttling=throttling(measured.before, measured.after),
-        ),
+        verdict=_verdict(measured, ratio, settings, runtime.threads),
         samples=_samples(measured),
+    )
+
+
+def _verdict(measured: _Measured, ratio: Ratio, settings: BenchSettings, threads: int) -> Verdict:
+    return judge(
+        ratio,
+        measured.pairs.fused_ms.size,
+        margin=settings.margin,
+        min_pairs=settings.min_pairs,
+        load=measured.load,
+        threads=threads,
+        throttling=throttling(measured.before, measured.after),
     )
 
 
