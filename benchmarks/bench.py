@@ -40,16 +40,16 @@ from whymask.benchmarks.latency import (
     measure_phases,
 )
 from whymask.benchmarks.latency_pictures import PictureSource, load_pictures, synthetic_pictures
-from whymask.benchmarks.latency_stats import Summary, Times, judge, summarise
+from whymask.benchmarks.latency_stats import Ratio, Summary, Times, Verdict, judge, summarise
 from whymask.benchmarks.machine import Load, LoadMeter, describe_machine
 from whymask.benchmarks.memory import Memory, MemoryMeter
+from whymask.benchmarks.phases import finish, prepare
 from whymask.benchmarks.power import open_sensors
+from whymask.benchmarks.preprocess import Preprocess, measure_preprocess
 from whymask.export.config import classifier_path
-from whymask.runtime.backends import Arrays
-from whymask.runtime.card import LOGITS, Card, InputCard
+from whymask.runtime.card import InputCard
 from whymask.runtime.cuda import cuda_driver
 from whymask.runtime.engine_card import BUILDERS
-from whymask.runtime.explanation import Explanation
 from whymask.runtime.files import sha256_of
 from whymask.runtime.images import Picture, fit
 from whymask.runtime.progress import track
@@ -110,8 +110,10 @@ def run_bench(
         share = agreement(pair, images[:AGREEMENT_PICTURES], settings.batch, alone_file)
         measured = _measure(pair, pictures, images, settings, on_progress)
         meter.mark("after the measurement", pair.runtime.on_gpu)
-        joules = _measure_energy(pair, images, settings.batch, energy) if energy else None
-        return _record(pair, measured, settings, (file, alone_file), source, share, meter.memory(), joules)
+        held = meter.memory()
+        joules = joules_of(pair, images, settings.batch, energy) if energy else None
+        before = measure_preprocess(card.input, settings)  # last: what it loads is no memory of the graphs
+        return _record(pair, measured, settings, (file, alone_file), source, share, held, joules, before)
 
 
 @dataclass(frozen=True)
@@ -139,13 +141,24 @@ def _measure(
         pairs = measure_pairs(run_fused, run_alone, images, settings, on_pair=on_progress)
     after = _gpu_state(pair)
     card = pair.fused.card
-    phases = measure_phases(_prepare(card), run_fused, _finish(card, pictures), pictures, settings)
+    phases = measure_phases(prepare(card), run_fused, finish(card, pictures), pictures, settings)
     timed = {"fused": timed_runner(pair.fused), "classifier": timed_runner(pair.alone)}
     device_ms = {name: measure_device_phases(run, images, settings) for name, run in timed.items() if run is not None}
     return _Measured(pairs, phases, device_ms, meter.load, before, after)
 
 
-def _measure_energy(pair: Pair, images: Images, batch: int, settings: EnergySettings) -> Energy:
+def joules_of(pair: Pair, images: Images, batch: int, settings: EnergySettings) -> Energy:
+    """Joules an image of a fused graph and of its classifier, or why no sensor tells.
+
+    Args:
+        pair: both graphs.
+        images: uint8 (N, H, W, 3).
+        batch: pictures a call.
+        settings: how to measure.
+
+    Raises:
+        BackendError: a sensor answers no more.
+    """
     batches = batches_of(images, batch)
     with open_sensors(pair.runtime.on_gpu) as sensors:
         if not sensors.found:
@@ -163,6 +176,7 @@ def _record(
     share: float,
     memory: Memory,
     joules: Energy | None,
+    before: Preprocess,
 ) -> BenchRecord:
     card, pairs, runtime = pair.fused.card, measured.pairs, pair.runtime
     ratio = pairs.ratio(settings)
@@ -203,16 +217,21 @@ def _record(
         },
         memory=memory,
         energy=joules,
-        verdict=judge(
-            ratio,
-            pairs.fused_ms.size,
-            margin=settings.margin,
-            min_pairs=settings.min_pairs,
-            load=measured.load,
-            threads=runtime.threads,
-            throttling=throttling(measured.before, measured.after),
-        ),
+        preprocess=before,
+        verdict=_verdict(measured, ratio, settings, runtime.threads),
         samples=_samples(measured),
+    )
+
+
+def _verdict(measured: _Measured, ratio: Ratio, settings: BenchSettings, threads: int) -> Verdict:
+    return judge(
+        ratio,
+        measured.pairs.fused_ms.size,
+        margin=settings.margin,
+        min_pairs=settings.min_pairs,
+        load=measured.load,
+        threads=threads,
+        throttling=throttling(measured.before, measured.after),
     )
 
 
@@ -251,21 +270,6 @@ def pictures_from(data: Path | None, settings: BenchSettings, card: InputCard) -
     if importlib.util.find_spec("PIL") is None:
         return synthetic_pictures(settings.pictures, settings.seed, card.height, card.width)
     return synthetic_pictures(settings.pictures, settings.seed)
-
-
-def _prepare(card: Card) -> Callable[[list[Picture]], Images]:
-    return lambda some: np.stack([fit(picture, card.input) for picture in some])
-
-
-def _finish(card: Card, pictures: list[Picture]) -> Callable[[Arrays], object]:
-    """What an application reads first: label, confidence and area of every picture of a batch."""
-
-    def finish(outputs: Arrays) -> list[str]:
-        rows = range(len(outputs[LOGITS]))
-        each = (Explanation({name: values[i] for name, values in outputs.items()}, card, pictures[0]) for i in rows)
-        return [explanation.summary() for explanation in each]
-
-    return finish
 
 
 def _phase_summaries(phases: Phases) -> dict[str, Summary]:

@@ -9,11 +9,12 @@ import math
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from whymask.benchmarks.bench_pair import Pair, RunOptions, agreement, check_graphs, open_pair, runner
+from whymask.benchmarks.bench_pair import OnStep, Pair, RunOptions, agreement, check_graphs, open_pair, runner
 from whymask.benchmarks.latency import Images, Run
 from whymask.benchmarks.latency_rounds import Contender
 from whymask.benchmarks.sweep_record import BASELINE, FUSED, TRIGGER
@@ -78,9 +79,17 @@ class Artefact:
 
 @contextmanager
 def open_artefacts(
-    files: Sequence[Path], classifier: Path | None, options: RunOptions, batches: Sequence[int]
+    files: Sequence[Path],
+    classifier: Path | None,
+    options: RunOptions,
+    batches: Sequence[int],
+    on_step: OnStep = lambda name, on_gpu: None,
 ) -> Iterator[list[Pair]]:
     """Open every file beside its classifier alone, and check that all take every batch.
+
+    Args:
+        files, classifier, options, batches: as of `run_sweep`.
+        on_step: as of `open_pair`, the file's name before that of each step.
 
     Raises:
         ArtefactError, InputError, BackendError: as `open_pair` and `check_graphs`.
@@ -89,11 +98,16 @@ def open_artefacts(
         pairs = []
         for file in files:
             alone_file = classifier or classifier_path(file)
-            pair = stack.enter_context(open_pair(file, alone_file, options))
+            told = partial(_named, on_step, file.name)
+            pair = stack.enter_context(open_pair(file, alone_file, options, told))
             for batch in batches:
                 check_graphs(pair, file, alone_file, batch)
             pairs.append(pair)
         yield pairs
+
+
+def _named(on_step: OnStep, file: str, step: str, on_gpu: bool) -> None:
+    on_step(f"{file}: {step}", on_gpu)
 
 
 def artefacts(

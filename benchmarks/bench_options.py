@@ -33,7 +33,10 @@ Pairs = Annotated[int, typer.Option(min=1, help="Fewest pairs to time; p99 wants
 Batch = Annotated[int, typer.Option(min=1, help="Pictures a call.")]
 Seed = Annotated[int, typer.Option(help="Of the pictures, the order of timing and the bootstrap.")]
 Energy = Annotated[
-    bool, typer.Option("--energy", help="Measure joules an image too, in about 90 s more, where a sensor tells.")
+    bool,
+    typer.Option(
+        "--energy", help="Measure joules an image too, in about 90 s more a file and batch, where a sensor tells."
+    ),
 ]
 Batches = Annotated[
     str | None, typer.Option(metavar="B,B,…", help="Batches to sweep, such as 1,4,16; instead of --batch.")

@@ -18,11 +18,12 @@ from whymask.benchmarks.latency_pictures import PictureSource
 from whymask.benchmarks.latency_stats import Ratio, Summary, Verdict
 from whymask.benchmarks.machine import Load, Machine
 from whymask.benchmarks.memory import Memory
+from whymask.benchmarks.preprocess import Preprocess
 from whymask.runtime.files import write_atomically
 
-SCHEMA_VERSION = 3
-"""2 added `backend`, `gpu` and `device_phases`, 3 `memory` and `energy`; no field changed its meaning, so that readers
-of 1 read 3 as well."""
+SCHEMA_VERSION = 4
+"""2 added `backend`, `gpu` and `device_phases`, 3 `memory` and `energy`, 4 `preprocess`; no field changed its meaning,
+so that readers of 1 read 4 as well."""
 KIND = "whymask.bench"
 
 
@@ -97,6 +98,7 @@ class BenchRecord:
             where the backend does not tell. `total` less `enqueue_to_sync` is what Python adds.
         memory: of the process and the GPU, from before loading to after the measurement.
         energy: joules an image, or why no sensor tells; None where they were not asked for (`--energy`).
+        preprocess: of a camera's picture, decoded and resized outside the graph.
         verdict: whether the figures may be quoted.
         samples: raw series in the order of timing; names end in their unit.
     """
@@ -134,6 +136,7 @@ class BenchRecord:
     device_phases: dict[str, dict[str, Summary]]
     memory: Memory
     energy: Energy | None
+    preprocess: Preprocess
     verdict: Verdict
     samples: dict[str, list[Any]]
 

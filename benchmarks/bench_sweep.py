@@ -17,12 +17,15 @@ from whymask.benchmarks.bench_contenders import Artefact, Timed, artefacts, cont
 from whymask.benchmarks.bench_pair import RunOptions
 from whymask.benchmarks.bench_rivals import RivalGround, check_against, rivals_of
 from whymask.benchmarks.bench_scenarios import HEADLINES, RATE, Point
+from whymask.benchmarks.energy import EnergySettings
 from whymask.benchmarks.gpu_state import read_gpu_state, throttling
 from whymask.benchmarks.latency import BenchSettings
 from whymask.benchmarks.latency_rounds import Rounds, measure_rounds
 from whymask.benchmarks.latency_stats import Ratio, Verdict, judge, summarise
 from whymask.benchmarks.loadgen import cross_checks, import_loadgen
 from whymask.benchmarks.machine import Load, LoadMeter, describe_machine
+from whymask.benchmarks.memory import Loaded, MemoryMeter
+from whymask.benchmarks.sweep_parts import loaded_by, measure_parts, preprocess_of, with_parts
 from whymask.benchmarks.sweep_record import (
     BASELINE,
     FUSED,
@@ -36,6 +39,7 @@ from whymask.benchmarks.sweep_record import (
     SweptFile,
 )
 from whymask.runtime.errors import InputError
+from whymask.runtime.images import Picture
 from whymask.runtime.versions import installed_versions
 
 SWEPT_PACKAGES = (*PACKAGES, "torch", "onnx", "grad-cam", "mlcommons-loadgen")
@@ -55,6 +59,7 @@ class SweepOptions:
         run: run directory of the classifier, for those that need torch.
         trigger_rates: shares of pictures that are explained; a row each.
         loadgen: let MLPerf's LoadGen time the files too.
+        energy: how to measure joules of each file at each point, after its rounds; None leaves them out.
     """
 
     classifier: Path | None = None
@@ -64,6 +69,7 @@ class SweepOptions:
     run: Path | None = None
     trigger_rates: tuple[float, ...] = ()
     loadgen: bool = False
+    energy: EnergySettings | None = None
 
 
 def run_sweep(
@@ -93,14 +99,16 @@ def run_sweep(
         import_loadgen()
     if not files or not points:
         raise InputError(f"{len(files)} files and {len(points)} points, expected at least one of each")
-    batches = [point.batch for point in points]
-    with open_artefacts(files, options.classifier, options.run_options, batches) as pairs:
+    batches, meter = [point.batch for point in points], MemoryMeter()
+    with open_artefacts(files, options.classifier, options.run_options, batches, meter.mark) as pairs:
         pictures, source = pictures_from(options.data, settings, pairs[0].fused.card.input)
         found = artefacts(files, options.classifier, pairs, pictures, batches[0])
+        ground = _Ground(found, pictures, loaded_by(found, meter.memory().marks), meter)
         measured = tuple(
-            _measure(point, found, options, replace(settings, batch=point.batch), on_point(str(point)))
+            _measure(point, ground, options, replace(settings, batch=point.batch), on_point(str(point)))
             for point in points
         )
+        held = meter.memory()
         return SweepRecord(
             schema=SCHEMA_VERSION,
             kind=KIND,
@@ -112,16 +120,29 @@ def run_sweep(
             versions={"python": platform.python_version()} | installed_versions(SWEPT_PACKAGES),
             points=measured,
             verdict=_verdict(measured),
+            memory=held,
+            preprocess=preprocess_of(found, settings),
         )
+
+
+@dataclass(frozen=True)
+class _Ground:
+    """What every point is measured on: the files, the pictures, and the memory."""
+
+    found: Sequence[Artefact]
+    pictures: list[Picture]
+    loaded: dict[str, Loaded]
+    meter: MemoryMeter
 
 
 def _measure(
     point: Point,
-    found: Sequence[Artefact],
+    ground: _Ground,
     options: SweepOptions,
     settings: BenchSettings,
     on_round: Callable[[float], None],
 ) -> SweepPoint:
+    found = ground.found
     on_gpu = any(each.pair.runtime.on_gpu for each in found)
     with ExitStack() as stack:
         timed = contenders_of(found, options.trigger_rates, point.batch)
@@ -130,8 +151,12 @@ def _measure(
         with LoadMeter() as meter:
             rounds = measure_rounds([each.contender for each in timed], settings, on_round=on_round)
         after = read_gpu_state() if on_gpu else None
+    ground.meter.mark(f"after {point}", on_gpu)
     held_back = throttling(before, after) if before and after else ()
-    rows = tuple(_row(each, rounds, point, settings, meter.load, held_back) for each in timed)
+    parts = measure_parts(found, ground.pictures, settings, options.energy)
+    rows = tuple(
+        with_parts(_row(each, rounds, point, settings, meter.load, held_back), parts, ground.loaded) for each in timed
+    )
     measured = SweepPoint(
         scenario=point.scenario,
         batch=point.batch,
@@ -242,6 +267,8 @@ def _swept(each: Artefact) -> SweptFile:
         outputs=tuple(each.pair.fused.outputs),
         height=card.input.height,
         width=card.input.width,
+        resize=card.input.resize,
+        crop_fraction=card.input.crop_fraction,
         backend=runtime.backend,
         provider=runtime.provider,
         precision=runtime.precision,

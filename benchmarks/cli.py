@@ -70,8 +70,8 @@ def bench(
 ) -> None:
     """Measure what the explanation costs beside the classifier alone, in interleaved pairs.
 
-    One file at one batch is a pair, with phases, memory and joules. Several files, --batches, --scenario, --against or
-    --trigger-rate make a sweep: all of them are called in turn, in rounds, each beside its own classifier.
+    One file at one batch is a pair. Several files, --batches, --scenario, --against or --trigger-rate make a sweep, in
+    rounds. Both tell the parts of a call, memory, and what decoding and resizing a camera's picture takes beside.
 
     Example:
         whymask bench fused.onnx --data photos --threads 1 -o bench.json
@@ -80,6 +80,7 @@ def bench(
     """
     from whymask.benchmarks.bench_pair import RunOptions
     from whymask.benchmarks.bench_sweep import SweepOptions
+    from whymask.benchmarks.energy import EnergySettings
     from whymask.benchmarks.latency import BenchSettings
     from whymask.benchmarks.sweep_report import check_output
 
@@ -94,29 +95,25 @@ def bench(
         run,
         tuple(trigger_rate or ()),
         loadgen,
+        EnergySettings() if energy else None,
     )
     record: BenchRecord | SweepRecord
     if len(files) > 1 or batches or scenario or options.against or options.trigger_rates or loadgen:
-        _refuse_in_a_sweep(
-            {"--energy": energy, "--batch with --batches or --scenario": _is_double(batch, batches, scenario)}
-        )
+        _refuse_double(batch, batches, scenario)
         record = _sweep(files, batches or (None if scenario else str(batch)), scenario or [], options, settings)
     else:
         _refuse_alone({"--run": run})
-        record = _pair(files[0], options, settings, energy)
+        record = _pair(files[0], options, settings)
     _hand_over(record, output, as_json)
 
 
-def _is_double(batch: int, batches: str | None, scenario: list[str] | None) -> bool:
-    return batch != 1 and bool(batches or scenario)
-
-
-def _refuse_in_a_sweep(given: dict[str, bool]) -> None:
+def _refuse_double(batch: int, batches: str | None, scenario: list[str] | None) -> None:
     from whymask.runtime.errors import InputError
 
-    for name, is_given in given.items():
-        if is_given:
-            raise InputError(f"{name} does not go with a sweep; bench one file at one batch for it, or leave it out")
+    if batch != 1 and (batches or scenario):
+        raise InputError(
+            "--batch with --batches or --scenario: both say how many pictures a call has; leave --batch out"
+        )
 
 
 def _refuse_alone(given: dict[str, object]) -> None:
@@ -129,15 +126,14 @@ def _refuse_alone(given: dict[str, object]) -> None:
             )
 
 
-def _pair(file: Path, options: SweepOptions, settings: BenchSettings, energy: bool) -> BenchRecord:
+def _pair(file: Path, options: SweepOptions, settings: BenchSettings) -> BenchRecord:
     """One file beside its classifier, with all that one pair can tell."""
     from whymask.benchmarks.bench import run_bench
-    from whymask.benchmarks.energy import EnergySettings
 
-    joules, how = EnergySettings() if energy else None, options.run_options
+    how = options.run_options
     files = (file, options.classifier, options.data)
     with _percent(f"bench {file.name}, % of {settings.seconds:g} s", "the interval is narrow enough") as on_progress:
-        return run_bench(*files, how.provider, how.threads, settings, on_progress, how.cuda_graph, joules)
+        return run_bench(*files, how.provider, how.threads, settings, on_progress, how.cuda_graph, options.energy)
 
 
 def _sweep(

@@ -3,12 +3,13 @@
     python -m whymask.benchmarks.cost run                       # all six: about ten minutes on an idle machine
     python -m whymask.benchmarks.cost run --only mobilenet_v2   # one, beside what is in the folder
     python -m whymask.benchmarks.cost table                     # README.md from the records
+    python -m whymask.benchmarks.cost faithful RUN --data DIR   # that the cuts cost no faithfulness
 
 → benchmarks/results/cost/<classifier>.json with raw samples, and benchmarks/results/cost/README.md with the bars.
 
-Four pairs a classifier, each in one process, call by call in turn, threads asleep between calls: the fused graph, the
-graph exported with `--certify`, Recipro-CAM's graph, and the classifier in torch, each beside the classifier alone in
-ONNX Runtime. The cost is the median of the paired ratios.
+Five pairs a classifier, each in one process, call by call in turn, threads asleep between calls: the fused graph, the
+graphs exported with `--certify kept` and `--certify both`, Recipro-CAM's graph, and the classifier in torch, each
+beside the classifier alone in ONNX Runtime. The cost is the median of the paired ratios.
 """
 
 from __future__ import annotations
@@ -29,12 +30,15 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
-from whymask.benchmarks.cost_page import COST_KIND, SCHEMA_VERSION, bars_table, cost_page
+from whymask.benchmarks.cost_faithful_page import FAITHFUL_STEM, write_faithful
+from whymask.benchmarks.cost_page import COST_KIND, SCHEMA_VERSION, bars_table, cost_page, record_from
+from whymask.benchmarks.evaluation import pictures_in, spread
 from whymask.benchmarks.latency import BenchSettings, Images, Run, measure_pairs
 from whymask.benchmarks.latency_stats import Ratio, judge, paired_ratio, summarise
 from whymask.benchmarks.machine import LoadMeter, describe_machine
 from whymask.benchmarks.program import run_program
 from whymask.benchmarks.tables import replace_block
+from whymask.runtime.backends import CERTIFICATES
 from whymask.runtime.card import IMAGE
 from whymask.runtime.errors import InputError, MissingExtra
 from whymask.runtime.files import write_atomically
@@ -48,7 +52,7 @@ CLASSIFIERS = ("mobilenet_v2", "resnet18", "squeezenet1_1", "resnet50", "efficie
 """Of torchvision."""
 PACKAGES = ("whymask", "numpy", "onnx", "onnxruntime", "onnxscript", "torch", "torchvision")
 TORCH, RANDOM = "torch", "random"
-PAIRS = ("fused", "certified", "recipro", TORCH)
+PAIRS = ("fused", *CERTIFICATES, "recipro", TORCH)
 """What is timed beside the classifier alone."""
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False)
@@ -213,8 +217,10 @@ def write_page(folder: Path) -> Path:
 
     Raises:
         InputError: there is none.
+        ArtefactError: one is no record of the study, or a newer one.
     """
-    records = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.json"))}
+    found = [path for path in sorted(folder.glob("*.json")) if path.stem != FAITHFUL_STEM]
+    records = {path.stem: record_from(path) for path in found}
     ordered = [records[name] for name in (*CLASSIFIERS, *sorted(set(records) - set(CLASSIFIERS))) if name in records]
     if not ordered:
         raise InputError(f"{folder}: no record of the study; make one with: python -m whymask.benchmarks.cost run")
@@ -231,7 +237,7 @@ def _note(bar: Progress, classifier: str, step: str) -> None:
 @app.command()
 def run(
     only: Annotated[list[str] | None, typer.Option(help="Classifier to time; repeatable. Default: all.")] = None,
-    seconds: Annotated[float, typer.Option(help="Time limit of each of the four pairs, s.")] = 20.0,
+    seconds: Annotated[float, typer.Option(help="Time limit of each of the five pairs, s.")] = 20.0,
     threads: Annotated[int, typer.Option(help="Threads inside one operator.")] = 2,
     channels: Annotated[int, typer.Option(help="Width of the explainer's decoder.")] = 32,
     folder: Annotated[Path, typer.Option("-o", "--out", help="Where the records and the page go.")] = RESULTS,
@@ -258,6 +264,31 @@ def table(
     Example: python -m whymask.benchmarks.cost table
     """
     typer.echo(f"Written: {write_page(folder)}")
+
+
+@app.command()
+def faithful(
+    run_folder: Annotated[Path, typer.Argument(metavar="RUN", help="Run directory with the tapped explainer.")],
+    data: Annotated[Path, typer.Option(metavar="DIR", help="Pictures to judge both forms on.")],
+    count: Annotated[int, typer.Option("-n", "--pictures", help="How many, evenly spread over the folder.")] = 200,
+    seed: Annotated[int, typer.Option(help="Of the order of equal pixels.")] = 0,
+    folder: Annotated[Path, typer.Option("-o", "--out", help="Where faithful.json and faithful.md go.")] = RESULTS,
+) -> None:
+    """Judge the explainer's graph as trained and as deployed on the same pictures, beside what is in the folder.
+
+    Example: python -m whymask.benchmarks.cost faithful runs/mine --data photos
+    """
+    try:
+        from whymask.benchmarks.cost_faithful import STEPS
+        from whymask.benchmarks.cost_faithful import measure as measure_faithful
+        from whymask.train.run import load_run
+    except ImportError as error:
+        raise MissingExtra(error.name or "torch", "export", "export a run both ways") from None
+    ((name, images),) = pictures_in(data).items()
+    loaded = load_run(run_folder)
+    with track(STEPS, "faithful", "steps") as bar:
+        found = measure_faithful(loaded, spread(images, count), name, seed, partial(_advance, bar, run_folder.name))
+    typer.echo(f"Written: {write_faithful(folder, found)}")
 
 
 def _advance(bar: Progress, name: str, note: str) -> None:

@@ -22,6 +22,7 @@ from whymask.export.cost import multiply_adds
 from whymask.export.fuse import ClassifierGraph, FusedGraph
 from whymask.export.onnx_from_module import onnx_from_module
 from whymask.export.tabled import deployed
+from whymask.runtime.backends import CERTIFICATES
 from whymask.runtime.card import IMAGE, LOGITS, Card, ExplainerCard
 from whymask.runtime.errors import InputError
 from whymask.runtime.files import write_atomically
@@ -31,8 +32,9 @@ from whymask.train.config import ExplainerConfig
 from whymask.train.explainers import Explainer, build_explainer
 from whymask.train.model_spec import load_classifier
 
-ALONE, FUSED, CERTIFIED, RECIPRO = "alone", "fused", "certified", "recipro"
-GRAPHS = (ALONE, FUSED, CERTIFIED, RECIPRO)
+ALONE, FUSED, RECIPRO = "alone", "fused", "recipro"
+GRAPHS = (ALONE, FUSED, *CERTIFICATES, RECIPRO)
+"""`kept` and `both` are the fused graph with `--certify` of that form."""
 OPSET = 17
 MAX_BATCH = 32
 REORDERS = ("ReorderInput", "ReorderOutput")
@@ -79,7 +81,7 @@ def build_graph(name: str, classifier: FrozenClassifier, explainer: Explainer) -
     """One of GRAPHS, as `whymask export` makes it (the batch left open), or Recipro-CAM's."""
     if name == RECIPRO:
         return rival_graph(RECIPRO_CAM, classifier, batch=1)
-    config = ExportConfig(opset=OPSET, max_batch=MAX_BATCH, certify=name == CERTIFIED)
+    config = ExportConfig(opset=OPSET, max_batch=MAX_BATCH, certify=name if name in CERTIFICATES else None)
     card = Card(
         classifier.card(), classifier.rule.to_card(), ExplainerCard(explainer.kind, 0, classifier.taps), threshold=0.5
     )

@@ -8,6 +8,7 @@ from whymask.benchmarks.bench_record import BenchRecord, GpuRun
 from whymask.benchmarks.energy import Energy, Joules
 from whymask.benchmarks.latency_stats import Summary
 from whymask.benchmarks.memory import DEVICE, NO_GPU, Memory
+from whymask.benchmarks.preprocess import RESIZE, Preprocess
 from whymask.runtime.card import DROPPED_LOGITS, KEPT_LOGITS
 
 if TYPE_CHECKING:
@@ -55,13 +56,13 @@ def notes(record: BenchRecord) -> list[str]:
     found.append(record.transfers)
     if record.gpu is not None:
         found += _gpu_notes(record.gpu)
-    found += _memory_notes(record.memory)
+    found += memory_notes(record.memory)
     if record.energy is not None:
-        found += _energy_notes(record.energy)
-    return found
+        found += energy_notes(record.energy)
+    return [*found, *preprocess_notes(record.preprocess)]
 
 
-def _memory_notes(memory: Memory) -> list[str]:
+def memory_notes(memory: Memory) -> list[str]:
     """Resident set and the GPU's memory, step by step; why the GPU's is not known where one ran the graphs."""
     process = {mark.name: mark.rss_bytes for mark in memory.marks} | {"at most": memory.peak_rss_bytes}
     gpu = {mark.name: mark.device_used_bytes for mark in memory.marks}
@@ -72,12 +73,24 @@ def _memory_notes(memory: Memory) -> list[str]:
     return found + [f"memory of the GPU is unknown: {reason}" for reason in reasons]
 
 
+def preprocess_notes(before: Preprocess) -> list[str]:
+    """A line a way of decoding and resizing a camera's picture, and a line a library that is absent."""
+    rule = f"{before.resize} to {before.height} × {before.width}"
+    found = [
+        f"before the graph, {name}: p50 {summary.p50_ms:.2f} ms, p90 {summary.p90_ms:.2f} ms a picture of "
+        f"{before.frame_height} × {before.frame_width} ({rule if name.startswith(RESIZE) else 'whole'}; "
+        f"{before.stated[name]}; {summary.count} calls)"
+        for name, summary in before.ways.items()
+    ]
+    return found + [f"before the graph, {library}: {reason}" for library, reason in before.absent.items()]
+
+
 def _sizes(steps: dict[str, int | None]) -> str:
     told = {name: "?" if held is None else f"{held / MIB:.0f}" for name, held in steps.items()}
     return ", ".join(f"{name} {held} MiB" for name, held in told.items())
 
 
-def _energy_notes(energy: Energy) -> list[str]:
+def energy_notes(energy: Energy) -> list[str]:
     """A line a sensor, and a line a source that is absent."""
     found = [
         f"the explanation costs {_joules(each.explanation, energy.settings.confidence)} an image: "
@@ -112,10 +125,9 @@ def _expectations(record: BenchRecord) -> list[str]:
     found = []
     certificates = [name for name in (KEPT_LOGITS, DROPPED_LOGITS) if name in record.outputs]
     if certificates:
-        names = " and ".join(certificates)
-        found.append(
-            f"{names} are in the time: the graph runs the classifier {len(certificates)} more times (--certify)"
-        )
+        given = " and ".join(certificates)
+        more = "2 more times (--certify both)" if DROPPED_LOGITS in certificates else "once more (--certify kept)"
+        found.append(f"in the time: {given}, for which the graph runs the classifier {more}")
     if record.cost.get("classifier_macs") and "explainer_macs" in record.cost:
         share = record.cost["explainer_macs"] / record.cost["classifier_macs"]
         found.append(f"the explainer has {100 * share:.1f} % of the classifier's multiply-adds")
@@ -135,6 +147,9 @@ def table_from_record(record: BenchRecord) -> Table:
     table.add_section()
     for name, summary in record.phases.items():
         table.add_row(name, *_cells(summary))
+    table.add_section()
+    for name, summary in record.preprocess.ways.items():
+        table.add_row(f"{name}, {record.preprocess.frame_height} × {record.preprocess.frame_width}", *_cells(summary))
     for graph, phases in record.device_phases.items():
         table.add_section()
         for name, summary in phases.items():

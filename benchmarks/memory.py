@@ -52,6 +52,34 @@ class Memory:
     absent: dict[str, str]
 
 
+@dataclass(frozen=True)
+class Loaded:
+    """What loading one graph added to the process and to the GPU; of the first, the runtime's libraries as well.
+
+    Attributes:
+        rss_bytes: resident set of the process.
+        device_used_bytes: memory of the GPU in use.
+        absent: names of the fields that are None, each with the reason.
+    """
+
+    rss_bytes: int | None
+    device_used_bytes: int | None
+    absent: dict[str, str]
+
+
+def loaded_between(before: MemoryMark, after: MemoryMark) -> Loaded:
+    """What was added from one moment to the next; None where one of the two is not known."""
+
+    def grown(first: int | None, second: int | None) -> int | None:
+        return None if first is None or second is None else second - first
+
+    return Loaded(
+        grown(before.rss_bytes, after.rss_bytes),
+        grown(before.device_used_bytes, after.device_used_bytes),
+        {**before.absent, **after.absent},
+    )
+
+
 class MemoryMeter:
     """Takes note of memory whenever it is asked.
 

@@ -103,7 +103,7 @@ def measure_refinement(
             stacked = np.stack(pictures)
             target = ask(stacked).argmax(axis=1)
             for case, maps, spent in _maps(run, stacked, target, cases, seed, bar):
-                kept[case].append(_judged(ask, run.card, stacked, target, maps, seed, len(names)))
+                kept[case].append(kept_at_areas(ask, run.card, stacked, target, maps, seed, len(names)))
                 seconds[case].append(np.full(len(found), spent / len(found)))
             names += found
     if not names:
@@ -150,7 +150,7 @@ def _maps(
         bar.advance(len(pictures))
 
 
-def _judged(
+def kept_at_areas(
     ask: Ask,
     card: Card,
     pictures: NDArray[np.uint8],
@@ -159,7 +159,20 @@ def _judged(
     seed: int,
     first: int,
 ) -> NDArray[np.bool_]:
-    """bool (B, A): whether the class stays where a map's best pixels alone are shown."""
+    """Whether the class stays where a map's best pixels alone are shown, the rest in the card's fill.
+
+    Args:
+        ask: the classifier.
+        card: gives the fill.
+        pictures: uint8, (B, H, W, 3).
+        target: int64, (B,), the classes.
+        maps: float32, (B, h, w).
+        seed: of the order of equal pixels.
+        first: position of the first picture in its set, which seeds it too.
+
+    Returns:
+        bool (B, A), at each of AREAS.
+    """
     height, width = pictures.shape[1:3]
     orders = [
         pixel_order(each, np.random.default_rng([seed, first + i]))

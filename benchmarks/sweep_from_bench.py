@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from whymask.benchmarks.bench_contenders import ALONE
 from whymask.benchmarks.bench_record import BenchRecord
 from whymask.benchmarks.bench_scenarios import CALLS, P90
 from whymask.benchmarks.latency_stats import Summary
-from whymask.benchmarks.latency_table import headline, notes
+from whymask.benchmarks.latency_table import energy_notes, headline, memory_notes, notes, preprocess_notes
+from whymask.benchmarks.memory import loaded_between
 from whymask.benchmarks.sweep_record import (
     BASELINE,
     FUSED,
@@ -21,7 +24,7 @@ from whymask.benchmarks.sweep_record import (
 
 
 def sweep_from_bench(record: BenchRecord) -> SweepRecord:
-    """Every figure of the pair; what a sweep has no place for (phases, memory, joules) stays in its notes.
+    """Every figure of the pair.
 
     Args:
         record: of `run_bench`.
@@ -50,6 +53,8 @@ def sweep_from_bench(record: BenchRecord) -> SweepRecord:
         points=(point,),
         verdict=record.verdict,
         notes=(headline(record), *_own_notes(record)),
+        memory=record.memory,
+        preprocess=(record.preprocess,),
     )
 
 
@@ -71,6 +76,7 @@ def _rows(record: BenchRecord) -> tuple[Row, Row]:
             verdict=record.verdict,
             samples_ms=samples,
             rounds=list(range(len(samples))),
+            **_parts(record, kind),
         )
 
     files, samples = (record.classifier_file, record.fused_file), record.samples
@@ -80,12 +86,31 @@ def _rows(record: BenchRecord) -> tuple[Row, Row]:
     )
 
 
+def _parts(record: BenchRecord, kind: str) -> dict[str, Any]:
+    """What a row has beside latency, of the fused graph or of its classifier."""
+    before, fused, both = record.memory.marks[:3]
+    graph = "fused" if kind == FUSED else "classifier"
+    phases = {name: record.samples[name] for name in ("preprocess_ms", "run_ms", "postprocess_ms")}
+    device = record.device_phases.get(graph, {})
+    series = {f"device_{name}_ms": record.samples[f"{graph}_{name}_ms"] for name in device}
+    return {
+        "phases": record.phases if kind == FUSED else {},
+        "device_phases": device,
+        "phase_samples_ms": (phases if kind == FUSED else {}) | series,
+        "loaded": loaded_between(before, fused) if kind == FUSED else loaded_between(fused, both),
+        "energy": record.energy if kind == FUSED else None,
+    }
+
+
 def _own_notes(record: BenchRecord) -> list[str]:
     """The pair's notes that the sweep's own do not repeat."""
-    repeated = ("not valid: ", "pictures are synthetic", record.transfers)
-    phases = ", ".join(f"{name} {summary.p50_ms:.2f} ms" for name, summary in record.phases.items())
-    return [f"parts of an application's call, p50: {phases}"] + [
-        note for note in notes(record) if not note.startswith(repeated) and "could not be decoded" not in note
+    joules = [] if record.energy is None else energy_notes(record.energy)
+    repeated = {*memory_notes(record.memory), *joules, *preprocess_notes(record.preprocess)}
+    begins = ("not valid: ", "pictures are synthetic", record.transfers)
+    return [
+        note
+        for note in notes(record)
+        if note not in repeated and not note.startswith(begins) and "could not be decoded" not in note
     ]
 
 
@@ -101,6 +126,8 @@ def _file(record: BenchRecord) -> SweptFile:
         outputs=record.outputs,
         height=record.height,
         width=record.width,
+        resize=record.preprocess.resize,
+        crop_fraction=record.preprocess.crop_fraction,
         backend=record.backend,
         provider=record.provider,
         precision=record.precision,

@@ -7,16 +7,21 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from whymask.benchmarks.bench_record import GraphFile
+from whymask.benchmarks.energy import Energy
 from whymask.benchmarks.gpu_state import GpuState
 from whymask.benchmarks.latency import BenchSettings
 from whymask.benchmarks.latency_pictures import PictureSource
 from whymask.benchmarks.latency_stats import Ratio, Summary, Verdict
 from whymask.benchmarks.machine import Load, Machine
+from whymask.benchmarks.memory import Loaded, Memory
+from whymask.benchmarks.preprocess import Preprocess
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+"""2 added phases, memory, joules and what comes before the graph; no field changed its meaning, so that readers of 1
+read 2 as well."""
 KIND = "whymask.bench_sweep"
 BASELINE, FUSED, TRIGGER, RIVAL = "classifier", "fused", "trigger", "rival"
 
@@ -29,7 +34,8 @@ class SweptFile:
         name: of its rows.
         baseline: name of its classifier's rows; files of one classifier in one runtime share it.
         fused_file, classifier_file: what was opened.
-        classifier_id, classifier_sha256, explainer_kind, outputs, height, width: from the card and the graph.
+        classifier_id, classifier_sha256, explainer_kind, outputs, height, width, resize, crop_fraction: from the card
+            and the graph.
         backend, provider, precision, threads, waiting, transfers, cuda_graph: what ran both, as in a bench record.
         top1_agreement: share of some pictures on which both predict the same class.
     """
@@ -44,6 +50,8 @@ class SweptFile:
     outputs: tuple[str, ...]
     height: int
     width: int
+    resize: str
+    crop_fraction: float
     backend: str
     provider: str
     precision: str
@@ -73,6 +81,12 @@ class Row:
         verdict: whether the row may be quoted.
         samples_ms: as measured, not multiplied, in the order of timing.
         rounds: number of each sample's round.
+        phases: `preprocess`, `run`, `postprocess` and `total` of one call of an application, for `fused` alone.
+        device_phases: parts of a call by the device itself, as in a bench record; empty where the backend tells none.
+        phase_samples_ms: raw series of both.
+        loaded: of the files, what loading them added to the memory; None for what is no file of its own.
+        energy: for `fused` alone, joules an image of it and of its classifier, or why no sensor tells; None where they
+            were not asked for.
     """
 
     name: str
@@ -88,6 +102,11 @@ class Row:
     verdict: Verdict
     samples_ms: list[float]
     rounds: list[int]
+    phases: dict[str, Summary] = field(default_factory=dict)
+    device_phases: dict[str, Summary] = field(default_factory=dict)
+    phase_samples_ms: dict[str, list[float]] = field(default_factory=dict)
+    loaded: Loaded | None = None
+    energy: Energy | None = None
 
 
 @dataclass(frozen=True)
@@ -163,6 +182,8 @@ class SweepRecord:
         points: in the order of timing.
         verdict: valid where every row of every point is; reasons name the row.
         notes: what else a reader must know.
+        memory: of the process and the GPU, around the loading of each graph and after each point.
+        preprocess: of a camera's picture, once for each way that the files take one.
     """
 
     schema: int
@@ -176,6 +197,8 @@ class SweepRecord:
     points: tuple[SweepPoint, ...]
     verdict: Verdict
     notes: tuple[str, ...] = ()
+    memory: Memory | None = None
+    preprocess: tuple[Preprocess, ...] = ()
 
     def to_json(self) -> str:
         """The record as JSON text, keys in a fixed order."""

@@ -15,6 +15,14 @@ from whymask.benchmarks.report import Html, bullets, document, section, table
 from whymask.benchmarks.report import verdict as marked
 from whymask.benchmarks.suite.charts import STYLE, Dot, bars_chart, dots_chart, side_by_side
 from whymask.benchmarks.sweep_from_bench import sweep_from_bench
+from whymask.benchmarks.sweep_parts_words import (
+    BEFORE_HEAD,
+    PARTS_CAPTION,
+    PARTS_HEAD,
+    before_caption,
+    before_rows,
+    parts_rows,
+)
 from whymask.benchmarks.sweep_record import Row, SweepPoint, SweepRecord
 from whymask.benchmarks.sweep_words import (
     HEAD,
@@ -44,7 +52,11 @@ def page_from_record(record: SweepRecord) -> Html:
     points = [_point(point) for point in record.points]
     versions = ", ".join(f"{name} {version}" for name, version in record.versions.items())
     last = section("Notes", bullets([*notes(record), f"versions: {versions}"]))
-    return document("Latency", [STYLE, head, *points, last], f"{where(record)}. {record.created}.")
+    before = [
+        section("Before the graph", table(BEFORE_HEAD, before_rows(each), before_caption(each)))
+        for each in record.preprocess
+    ]
+    return document("Latency", [STYLE, head, *points, *before, last], f"{where(record)}. {record.created}.")
 
 
 def check_output(output: Path) -> None:
@@ -90,6 +102,8 @@ def _point(point: SweepPoint) -> Html:
         table(HEAD, rows_of(point), "Latency of a call beside its counted cost, which holds no noise."),
         bullets(said_of(point)),
     ]
+    if beside := parts_rows(point):
+        parts.append(table(PARTS_HEAD, beside, PARTS_CAPTION))
     dots = [
         Dot(row.name, Interval(row.ratio.value, row.ratio.low, row.ratio.high), row.kind == "fused")
         for row in point.rows

@@ -9,6 +9,17 @@ from typing import TYPE_CHECKING
 
 from whymask.benchmarks.bench_scenarios import MULTI, RATE, UNITS
 from whymask.benchmarks.latency_stats import Ratio
+from whymask.benchmarks.sweep_parts_words import (
+    BEFORE_HEAD,
+    PARTS_CAPTION,
+    PARTS_CSV_HEAD,
+    PARTS_HEAD,
+    before_caption,
+    before_rows,
+    parts_csv,
+    parts_notes,
+    parts_rows,
+)
 from whymask.benchmarks.sweep_record import CrossCheck, Faster, Row, SweepPoint, SweepRecord
 from whymask.benchmarks.tables import table
 
@@ -33,6 +44,7 @@ HEAD = (
 )
 NARROW = tuple(name for name in HEAD if name not in ("nodes", "MB", "calls"))
 """Columns that a terminal has room for."""
+SUMMARISED = tuple(f"{name}_ms" for name in ("min", "p50", "p90", "p95", "p99", "max", "mean", "std"))
 CSV_HEAD = (
     "scenario",
     "batch",
@@ -41,7 +53,7 @@ CSV_HEAD = (
     "baseline",
     "extrapolated",
     "calls",
-    *(f"{name}_ms" for name in ("min", "p50", "p90", "p95", "p99", "max", "mean", "std")),
+    *SUMMARISED,
     "images_per_second",
     "ratio",
     "ratio_low",
@@ -51,6 +63,7 @@ CSV_HEAD = (
     "bytes",
     "valid",
     "reasons",
+    *PARTS_CSV_HEAD,
 )
 
 
@@ -96,7 +109,7 @@ def notes(record: SweepRecord) -> list[str]:
         if point.scenario == MULTI and fewest < TAIL_SAMPLES:
             found.append(f"{title(point)}: p99 rests on {fewest} calls; {TAIL_SAMPLES} would put ten samples above it")
     found += list(dict.fromkeys(f"{each.name}: {each.transfers}; {each.waiting}" for each in record.files))
-    return [*found, *record.notes]
+    return [*found, *parts_notes(record), *record.notes]
 
 
 def where(record: SweepRecord) -> str:
@@ -132,6 +145,10 @@ def page_from_sweep(record: SweepRecord) -> str:
     parts = ["# Latency", f"{where(record)}. {record.created}."]
     for point in record.points:
         parts += [f"## {title(point)}", table(HEAD, rows_of(point)), _bullets(said_of(point))]
+        if beside := parts_rows(point):
+            parts += [table(PARTS_HEAD, beside), PARTS_CAPTION]
+    for before in record.preprocess:
+        parts += ["## Before the graph", before_caption(before), table(BEFORE_HEAD, before_rows(before))]
     versions = ", ".join(f"{name} {version}" for name, version in record.versions.items())
     parts += ["## Notes", _bullets([*notes(record), f"versions: {versions}"])]
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -149,12 +166,12 @@ def csv_from_sweep(record: SweepRecord) -> str:
     writer.writerow(CSV_HEAD)
     for point in record.points:
         for row in point.rows:
-            writer.writerow(_csv_cells(point, row))
+            writer.writerow([*_csv_cells(point, row), *parts_csv(record, point, row)])
     return out.getvalue()
 
 
 def _csv_cells(point: SweepPoint, row: Row) -> list[object]:
-    times = [getattr(row.summary, name) for name in CSV_HEAD if name.endswith("_ms")]
+    times = [getattr(row.summary, name) for name in SUMMARISED]
     ratio = [row.ratio.value, row.ratio.low, row.ratio.high] if row.ratio else ["", "", ""]
     cost = [row.cost.get(name, "") for name in ("macs", "nodes", "bytes")]
     start = [point.scenario, point.batch, row.name, row.kind, row.baseline, row.extrapolated, row.summary.count]

@@ -53,8 +53,9 @@ def export(
         list[str] | None, typer.Option("--with", metavar="OUTPUT", help="Add an output: explanation. Repeatable.")
     ] = None,
     certify: Annotated[
-        bool, typer.Option("--certify", help="Add kept_logits and dropped_logits; two more classifier passes.")
-    ] = False,
+        str | None,
+        typer.Option(metavar="KIND", help="kept: does the mask keep the class? One more classifier pass. both: two."),
+    ] = DEFAULTS.certify,
     target: Annotated[bool, typer.Option("--target", help="Add the input target: which class to explain.")] = False,
     top: Annotated[
         int, typer.Option(metavar="K", help="Explain the K likeliest classes at once: class_saliency and class_mask.")
@@ -107,7 +108,8 @@ def _with_explanation(names: list[str]) -> bool:
     for name in names:
         if name != EXPLANATION:
             raise InputError(
-                f"--with {name}: expected {EXPLANATION}; kept_logits and dropped_logits come with --certify"
+                f"--with {name}: expected {EXPLANATION}; kept_logits comes with --certify kept, dropped_logits with "
+                "--certify both"
             )
     return bool(names)
 

@@ -6,13 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from whymask.runtime.alone import classifier_path as classifier_path
-from whymask.runtime.backends import ATTRIBUTE_OUTPUTS, CLASS_OUTPUTS
+from whymask.runtime.backends import ATTRIBUTE_OUTPUTS, CERTIFICATES, CLASS_OUTPUTS
 from whymask.runtime.card import (
     AGAINST,
-    DROPPED_LOGITS,
     EXPLANATION,
     IMAGE,
-    KEPT_LOGITS,
     LOGITS,
     MASK,
     SALIENCY,
@@ -38,7 +36,8 @@ class ExportConfig:
         max_batch: largest batch, in images, ≥ 1. Only TensorRT profiles need it; 32 keeps their memory modest.
         dynamic: any batch from 1 to `max_batch`; False fixes the batch at `max_batch`.
         with_explanation: add the output `explanation`.
-        certify: add `kept_logits` and `dropped_logits`, at the price of two more classifier passes.
+        certify: `kept` adds `kept_logits`, at the price of one more classifier pass; `both` adds `dropped_logits` too,
+            of two; None, the default, adds none.
         target: add the input `target`.
         top: explain that many of the likeliest classes at once, in the outputs `classes`, `class_saliency` and
             `class_mask`: the encoder runs once, the explainer's decoder for each class. 0, the default, adds none.
@@ -51,7 +50,7 @@ class ExportConfig:
     max_batch: int = 32
     dynamic: bool = True
     with_explanation: bool = False
-    certify: bool = False
+    certify: str | None = None
     target: bool = False
     top: int = 0
     contrast: bool = False
@@ -65,6 +64,8 @@ class ExportConfig:
             raise InputError(f"opset is {self.opset}, expected {OPSETS.start} to {OPSETS.stop - 1}")
         if self.max_batch < 1:
             raise InputError(f"batch is {self.max_batch}, expected 1 or more images")
+        if self.certify is not None and self.certify not in CERTIFICATES:
+            raise InputError(f"certify is {self.certify!r}, expected {' or '.join(CERTIFICATES)}")
         if self.top < 0:
             raise InputError(f"top is {self.top}, expected 1 or more classes, or 0 for the explained class alone")
         if self.attributes and self.precision == INT8:
@@ -87,9 +88,8 @@ class ExportConfig:
     @property
     def outputs(self) -> tuple[str, ...]:
         """Names of the graph's outputs."""
-        optional = ((EXPLANATION,) if self.with_explanation else ()) + (
-            (KEPT_LOGITS, DROPPED_LOGITS) if self.certify else ()
-        )
+        certificate = () if self.certify is None else CERTIFICATES[self.certify]
+        optional = (*((EXPLANATION,) if self.with_explanation else ()), *certificate)
         attributes = ATTRIBUTE_OUTPUTS if self.attributes else ()
         return (LOGITS, SALIENCY, MASK, *optional, *(CLASS_OUTPUTS if self.top else ()), *attributes)
 

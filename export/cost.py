@@ -11,6 +11,7 @@ from collections.abc import Mapping
 import onnx
 from onnx import NodeProto, TensorProto, helper
 
+from whymask.runtime.card import CLASSIFIER_PASSES, DROPPED_LOGITS, KEPT_LOGITS
 from whymask.runtime.errors import ArtefactError
 
 Shape = tuple[int, ...]
@@ -31,10 +32,12 @@ def cost_of(fused: onnx.ModelProto, classifier: onnx.ModelProto) -> dict[str, fl
     Returns:
         `classifier_macs` and `classifier_nodes` of the classifier alone; `explainer_macs` and `explainer_nodes` of the
         explainer inside the fused graph; `macs` and `nodes` of the whole fused graph, `added_macs` and `added_nodes`
-        of it over the classifier alone; `parameters`, the floating values that the fused file stores.
+        of it over the classifier alone; `parameters`, the floating values that the fused file stores;
+        `classifier_passes`, how often the fused graph runs the classifier: once, and once a certificate.
     """
     macs, alone = multiply_adds(fused), multiply_adds(classifier)
     nodes, nodes_alone = len(fused.graph.node), len(classifier.graph.node)
+    certificates = sum(output.name in (KEPT_LOGITS, DROPPED_LOGITS) for output in fused.graph.output)
     figures = {
         "classifier_macs": alone,
         "explainer_macs": multiply_adds(fused, "explainer"),
@@ -45,6 +48,7 @@ def cost_of(fused: onnx.ModelProto, classifier: onnx.ModelProto) -> dict[str, fl
         "nodes": nodes,
         "added_nodes": nodes - nodes_alone,
         "parameters": sum(math.prod(i.dims) for i in fused.graph.initializer if i.data_type in FLOATING),
+        CLASSIFIER_PASSES: 1 + certificates,
     }
     return {name: float(value) for name, value in figures.items()}
 

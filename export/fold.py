@@ -1,7 +1,7 @@
 """Folding BatchNorm into the convolution before it.
 
-The exporter's optimiser does so only where a weight is used once. In a certified graph the classifier runs three times
-on one set of weights, so the remaining pairs are folded here, each shared weight once: the file does not grow.
+The exporter's optimiser does so only where a weight is used once. In a certified graph the classifier runs two or three
+times on one set of weights, so the remaining pairs are folded here, each shared weight once: the file does not grow.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from whymask.export.config import ExportConfig
 from whymask.export.half import body_dtype
-from whymask.runtime.card import Card
+from whymask.runtime.card import DROPPED_LOGITS, KEPT_LOGITS, Card
 from whymask.runtime.feeds import NO_CONTRAST
 from whymask.train.classifier import FrozenClassifier
 from whymask.train.explainers import Explainer
@@ -187,9 +187,10 @@ class FusedGraph(_Graph):
     def _optional(self, pixels: Tensor, keep: Tensor) -> list[Tensor]:
         kept = keep * pixels + (1 - keep) * self.dropped_rgb
         outputs = [kept.permute(0, 2, 3, 1).to(torch.uint8)] if self.config.with_explanation else []
-        if self.config.certify:
-            dropped = (1 - keep) * pixels + keep * self.dropped_rgb
-            outputs += [self.logits_of(kept), self.logits_of(dropped)]
+        if KEPT_LOGITS in self.config.outputs:
+            outputs.append(self.logits_of(kept))
+        if DROPPED_LOGITS in self.config.outputs:
+            outputs.append(self.logits_of((1 - keep) * pixels + keep * self.dropped_rgb))
         return outputs
 
 

@@ -29,7 +29,7 @@ def golden_from_run(run: Run, config: ExportConfig, pictures: Picture, is_synthe
         pictures: uint8, (N, H, W, 3).
         is_synthetic: whether the pictures are drawn.
     """
-    plain = replace(config, certify=False, with_explanation=False)
+    plain = replace(config, certify=None, with_explanation=False)
     graph = FusedGraph(run.classifier, run.explainer, run.card, plain, run.interpreter).eval()
     outputs = torch_outputs(graph, pictures)
     first, second = outputs[LOGITS].argmax(1), second_likeliest(outputs[LOGITS])

@@ -79,7 +79,7 @@ def export_run(
     max_batch: int = 32,
     dynamic: bool = True,
     with_explanation: bool = False,
-    certify: bool = False,
+    certify: str | None = None,
     target: bool = False,
     top: int = 0,
     contrast: bool = False,
@@ -307,7 +307,7 @@ def _check(config: ExportConfig, figures: Mapping[str, float], *words: str) -> N
 def _compared(run: Run, config: ExportConfig, models: _Models, pictures: NDArray[np.uint8]) -> dict[str, float]:
     """Parity figures of the graphs against the run's own modules."""
     batch = None if config.has_dynamic_batch else config.max_batch
-    plain = replace(config, certify=False, with_explanation=False)  # both are judged on the file's own masks
+    plain = replace(config, certify=None, with_explanation=False)  # both are judged on the file's own masks
     reference = FusedGraph(run.classifier, run.explainer, run.card, plain, run.interpreter).eval()
     expected = parity.torch_outputs(reference, pictures)
     against = None

@@ -101,6 +101,8 @@ OUTPUTS = {
 REQUIRED_OUTPUTS = (names.LOGITS, names.SALIENCY, names.MASK)
 CLASS_OUTPUTS = (names.CLASSES, names.CLASS_SALIENCY, names.CLASS_MASK)
 """Outputs that a graph has all of, or none."""
+CERTIFICATES = {"kept": (names.KEPT_LOGITS,), "both": (names.KEPT_LOGITS, names.DROPPED_LOGITS)}
+"""Outputs by the forms of `--certify`; each costs one more pass of the classifier."""
 ATTRIBUTE_OUTPUTS = (names.ATTRIBUTES, names.RELEVANCE)
 """Outputs that a graph has both of, with names in its card, or none."""
 

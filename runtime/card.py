@@ -50,6 +50,8 @@ ATTRIBUTES = "attributes"
 RELEVANCE = "relevance"
 """Optional output, float32 (B, J), in [−1, 1]: of each attribute for the explained class, the largest being ±1."""
 
+CLASSIFIER_PASSES = "classifier_passes"
+"""Key of `Card.cost`: how often the graph runs the classifier, 1 where it certifies nothing."""
 QUANTISED = "quantised"
 """Key of `Card.training` under which a graph in INT8 says how it was made."""
 
@@ -175,7 +177,8 @@ class Card:
         precision: `fp32`, `fp16` or `int8`, of the graph's body.
         seed: of training.
         metrics: held-out figures by name.
-        cost: multiply-adds and node counts by name (`classifier_macs`, `explainer_macs`, …), at B = 1.
+        cost: multiply-adds and node counts by name (`classifier_macs`, `explainer_macs`, …), at B = 1, and how often
+            the classifier runs.
         training: summary of data and run; of a graph in INT8, under `quantised`, how it was calibrated and which of its
             layers stayed in FP32.
         versions: of the packages that made it.

@@ -3,9 +3,9 @@
     certificate = result.certify()
     certificate.kept, certificate.necessary, certificate.confidence
 
-For graphs without the outputs of `--certify`, and for masks of another threshold or area than the graph's own. It costs
-one more pass with two pictures. What is asked is whether the explained class *stands*: is top-1, or, in an explanation
-of one class against another, has the higher logit of the two.
+For graphs without the outputs of `--certify both`, and for masks of another threshold or area than the graph's own. It
+costs one more pass with two pictures. What is asked is whether the explained class *stands*: is top-1, or, in an
+explanation of one class against another, has the higher logit of the two.
 
 Letters: N pictures, H W the graph's input size, C classes.
 """

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from whymask.runtime.backends import TensorInfo
-from whymask.runtime.card import QUANTISED, Card
+from whymask.runtime.card import CLASSIFIER_PASSES, QUANTISED, Card
 from whymask.runtime.describe_engine import engine_record, engine_rows
 from whymask.runtime.engine_card import EngineCard, read_sidecar, sidecar_path
 from whymask.runtime.errors import ArtefactError
@@ -19,6 +19,12 @@ from whymask.runtime.onnx_wire import operators
 
 CARD_FILE = "card.json"
 """Name of the card in a run directory."""
+CERTIFICATE_WORDS = {
+    1.0: "none in the pass; result.certify() asks for it by one more",
+    2.0: "kept, by 1 more classifier pass: result.kept, result.confidence_kept; result.necessary is None",
+    3.0: "both, by 2 more classifier passes: result.kept, result.confidence_kept, result.necessary",
+}
+"""By how often the graph runs the classifier."""
 
 
 @dataclass(frozen=True)
@@ -127,6 +133,15 @@ def cost_in_words(card: Card) -> str:
     )
 
 
+def certificate_in_words(card: Card) -> str:
+    """Which certificate a pass gives, and what it costs; empty where the card does not tell.
+
+    Args:
+        card: any card.
+    """
+    return CERTIFICATE_WORDS.get(card.cost.get(CLASSIFIER_PASSES, 0.0), "")
+
+
 def quantised_in_words(quantised: dict[str, Any]) -> str:
     """How many layers are in INT8, how they were calibrated, and which stayed in FP32.
 
@@ -168,6 +183,7 @@ def lines(description: Description) -> list[str]:
         ("fill", f"RGB {', '.join(f'{value:g}' for value in card.fill)} of 255"),
         ("precision", card.precision if description.engine is None else ""),
         ("cost", f"{cost_in_words(card)}{nodes}"),
+        ("certify", certificate_in_words(card)),
         ("guarantee", guarantee_in_words(card)),
         *(("metric", f"{name} = {value:g}") for name, value in card.metrics.items()),
         ("training", ", ".join(f"{name} {value}" for name, value in card.training.items() if name != QUANTISED)),

@@ -291,16 +291,26 @@ class Explanation:
         """Whether the class stands when only the mask's pixels are shown; None where the graph cannot tell.
 
         It stands where it is top-1, or, held against another, above that one. A graph can tell when it was exported
-        with `--certify`, at its own threshold. Else ask `certify()`.
+        with `--certify kept` or `both`, at its own threshold. Else ask `certify()`.
         """
         logits = self._certificate(names.KEPT_LOGITS)
         return None if logits is None else stands(self, logits)
 
     @property
+    def confidence_kept(self) -> float | None:
+        """Softmax probability of the class on the mask's pixels alone, in [0, 1]; None as for `kept`.
+
+        Beside `confidence`, which is of the whole picture.
+        """
+        logits = self._certificate(names.KEPT_LOGITS)
+        return None if logits is None else float(softmax(logits)[self.index])
+
+    @property
     def necessary(self) -> bool | None:
         """Whether the class loses what it had when the mask's pixels are hidden; None where the graph cannot tell.
 
-        As `Certificate.necessary` has it; else ask `certify()`.
+        As `Certificate.necessary` has it. A graph can tell when it was exported with `--certify both`, at its own
+        threshold; one of `--certify kept` cannot, and says None, which is neither yes nor no. Else ask `certify()`.
         """
         kept, dropped = (self._certificate(name) for name in (names.KEPT_LOGITS, names.DROPPED_LOGITS))
         return None if kept is None or dropped is None else is_lost(self, kept, dropped)
@@ -308,7 +318,8 @@ class Explanation:
     def certify(self) -> Certificate:
         """Ask the graph whether this mask holds the decision, by one more pass with two pictures.
 
-        Works with every graph and every mask; `kept` and `necessary` cost nothing where the graph has their outputs.
+        Works with every graph and every mask; `kept`, `confidence_kept` and `necessary` cost nothing where the graph
+        has their outputs.
 
         Raises:
             InputError: a copy or a pickle, which has no graph.

@@ -41,7 +41,7 @@ from whymask.runtime.images import Picture
 Array = NDArray[Any]
 
 CERTIFIED = 16
-"""Pictures on which the certificate is compared: it costs two classifier passes each."""
+"""Pictures on which the certificate is compared: it costs one or two classifier passes each."""
 
 SMALLEST_SCALE = 1e-6
 """Of logits, so that a model whose logits are all zero can be compared too."""
@@ -73,7 +73,8 @@ class Tolerances:
         saliency_max: absolute error of the probability.
         saliency_rank_min: lowest Spearman rank correlation of one image's saliency.
         mask_iou_min: intersection over union of all masks together.
-        certificate_max: error of `kept_logits` and `dropped_logits` on the file's own masks, as `logits_max`.
+        certificate_max: error of `kept_logits` and, where it is there, `dropped_logits` on the file's own masks, as
+            `logits_max`.
         explanation_wrong: values of `explanation` that are not the image's or the fill's.
         classifier_max: logit error of the classifier's own file against the fused one, as `logits_max`.
         not_finite: NaN or infinite outputs.
@@ -189,11 +190,12 @@ def own_figures(
     figures = {}
     if EXPLANATION in actual:
         figures["explanation_wrong"] = float((actual[EXPLANATION] != kept).sum())
-    if KEPT_LOGITS in actual:
-        errors = [
-            np.abs(actual[name][:CERTIFIED] - logits_of(images[:CERTIFIED])).max() / scale
-            for name, images in ((KEPT_LOGITS, kept), (DROPPED_LOGITS, dropped))
-        ]
+    errors = [
+        np.abs(actual[name][:CERTIFIED] - logits_of(images[:CERTIFIED])).max() / scale
+        for name, images in ((KEPT_LOGITS, kept), (DROPPED_LOGITS, dropped))
+        if name in actual
+    ]
+    if errors:
         figures["certificate_max"] = float(max(errors))
     return figures
 

@@ -86,13 +86,14 @@ def record(
     Returns:
         plain values. `mask` is COCO's uncompressed run-length code at the picture's own size: lengths of runs of 0 and
         1 in turn, column by column, beginning with 0. `box` is [left, top, right, bottom] in pixels, the last two
-        exclusive, or None for an empty mask. `kept` and `necessary` are there where the graph was exported with
-        `--certify`. `instances`, where asked for, is a list, the surest first: of each `kept` (whether the class stays
-        top-1 when it alone is shown; only the last can be false), `confidence` (of the class then), `area`, `box` and
-        `mask` as above. Their masks add up to the whole's, but for single pixels where sizes differ. `against`, where
-        asked for, is the index of the class that the explained one is held against. `classes`, where asked for, is a
-        list, the likeliest first: of each `label`, `index`, `confidence`, `area`, `box` and `mask`. Where a trigger
-        did not choose the picture, `explained` is False, and all that needs the mask is left out.
+        exclusive, or None for an empty mask. `kept` and `confidence_kept` (of the class on the mask's pixels alone) are
+        there where the graph was exported with `--certify kept` or `both`, `necessary` with `both`. `instances`, where
+        asked for, is a list, the surest first: of each `kept` (whether the class stays top-1 when it alone is shown;
+        only the last can be false), `confidence` (of the class then), `area`, `box` and `mask` as above. Their masks
+        add up to the whole's, but for single pixels where sizes differ. `against`, where asked for, is the index of the
+        class that the explained one is held against. `classes`, where asked for, is a list, the likeliest first: of
+        each `label`, `index`, `confidence`, `area`, `box` and `mask`. Where a trigger did not choose the picture,
+        `explained` is False, and all that needs the mask is left out.
     """
     decision = {
         "file": str(file),
@@ -111,7 +112,12 @@ def _extent(
     result: Explanation, instances: Sequence[Instance] | None, classes: Sequence[Explanation] | None
 ) -> dict[str, Any]:
     """What a record says of the mask."""
-    certificate = {"kept": result.kept, "necessary": result.necessary}
+    sure = result.confidence_kept
+    certificate = {
+        "kept": result.kept,
+        "confidence_kept": None if sure is None else round(sure, 6),
+        "necessary": result.necessary,
+    }
     return {
         "area": round(result.area, 6),
         "threshold": result.threshold,

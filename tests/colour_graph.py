@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from whymask.runtime.alone import CLASSIFIER_KEY, classifier_path
+from whymask.runtime.backends import CERTIFICATES
 from whymask.runtime.card import METADATA_KEY, Card, ClassifierCard, ExplainerCard, InputCard
 from whymask.runtime.files import sha256_of
 from whymask.runtime.onnx_wire import encode
@@ -38,7 +39,8 @@ class Options:
     batch: int | str = "B"
     target: bool = True
     explanation: bool = False
-    certify: bool = False
+    certify: str | None = None
+    """`kept` or `both`, as `whymask export --certify` takes it."""
     contrast: bool = False
     """Adds the input `against`; with `target`."""
     top: int = 0
@@ -129,8 +131,9 @@ def _nodes(options: Options) -> Iterable[bytes]:
         yield _node("Transpose", "kept_planes", "kept_pixels", perm=[0, 2, 3, 1])
         yield _node("Cast", "kept_pixels", "explanation", to=UINT8)
     if options.certify:
-        yield _node("Where", "kept fill planes", "dropped_planes")
         yield from _classifier("kept_planes", "kept_logits")
+    if options.certify == "both":
+        yield _node("Where", "kept fill planes", "dropped_planes")
         yield from _classifier("dropped_planes", "dropped_logits")
 
 
@@ -212,7 +215,7 @@ def _outputs(options: Options) -> Iterable[bytes]:
     if options.explanation:
         tensors["explanation"] = (UINT8, (*frame, 3))
     if options.certify:
-        tensors |= {"kept_logits": classes, "dropped_logits": classes}
+        tensors |= {name: classes for name in CERTIFICATES[options.certify]}
     if options.top:
         tensors["classes"] = (INT64, (options.batch, options.top))
         tensors["class_saliency"] = (FLOAT, (options.batch, options.top, *small[1:]))

@@ -35,7 +35,7 @@ QUICK = BenchSettings(
 GOLDEN_KEYS = """
 schema kind created fused_file classifier_file classifier_id explainer_kind precision cost outputs backend provider
 transfers waiting batch threads height width settings images machine load versions gpu top1_agreement fused classifier
-ratio images_per_second phases device_phases memory energy verdict samples
+ratio images_per_second phases device_phases memory energy preprocess verdict samples
 """.split()
 GOLDEN_SUMMARY = ["count", "min_ms", "p50_ms", "p90_ms", "p95_ms", "p99_ms", "max_ms", "mean_ms", "std_ms", "iqr_ms"]
 
@@ -70,7 +70,7 @@ def run(*arguments: object):
 def test_the_record_has_the_golden_keys(record: BenchRecord):
     read = json.loads(record.to_json())
     assert list(read) == GOLDEN_KEYS
-    assert (read["schema"], read["kind"]) == (SCHEMA_VERSION, "whymask.bench") == (3, "whymask.bench")
+    assert (read["schema"], read["kind"]) == (SCHEMA_VERSION, "whymask.bench") == (4, "whymask.bench")
     assert list(read["fused"]) == list(read["classifier"]) == GOLDEN_SUMMARY
     assert list(read["phases"]) == ["preprocess", "run", "postprocess", "total"]
     assert list(read["ratio"]) == ["value", "low", "high", "confidence", "resamples", "block"]
@@ -113,6 +113,13 @@ def test_the_record_says_what_memory_was_held_at_each_step(record: BenchRecord):
     assert record.memory.absent["device_total_bytes"] == "no GPU holds a graph at this moment"
     assert any(note.startswith("memory of the process: before loading ") for note in notes(record))
     assert not any("memory of the GPU" in note for note in notes(record))
+
+
+def test_the_record_tells_what_a_cameras_picture_takes_before_the_graph(record: BenchRecord):
+    before = record.preprocess
+    assert (before.frame_height, before.frame_width, before.height, before.width) == (720, 1280, SIZE, SIZE)
+    assert before.ways["resize, Pillow"].count == len(before.samples_ms["resize, Pillow"]) <= QUICK.phase_calls
+    assert any(note.startswith("before the graph, resize, Pillow: p50 ") for note in notes(record))
 
 
 def sensors_of(*found: Sensor, **absent: str):
@@ -238,7 +245,9 @@ def test_the_notes_say_what_else_is_in_the_time(record: BenchRecord):
     costs = {"classifier_macs": 1e9, "explainer_macs": 5e7}
     changed = dataclasses.replace(record, cost=costs, outputs=("logits", "kept_logits", "dropped_logits"))
     text = "\n".join(notes(changed))
-    assert "kept_logits and dropped_logits are in the time: the graph runs the classifier 2 more times" in text
+    assert "in the time: kept_logits and dropped_logits, for which the graph runs the classifier 2 more times" in text
+    kept = dataclasses.replace(record, outputs=("logits", "kept_logits"))
+    assert "in the time: kept_logits, for which the graph runs the classifier once more (--certify kept)" in notes(kept)
     assert "the explainer has 5.0 % of the classifier's multiply-adds" in text
     assert "more times" not in "\n".join(notes(record))
 
@@ -247,7 +256,14 @@ def test_the_command_prints_a_table_and_writes_the_record(fused: Path, tmp_path:
     data = photographs(tmp_path / "photographs", 4)
     done = run(fused, "--data", data, "--seconds", 0.2, "--threads", 1, "-o", tmp_path / "out" / "bench.json")
     assert done.exit_code == 0, done.output
-    for part in ("fused graph", "classifier alone", "preprocess", "The explanation adds", "H2D and D2H do not apply"):
+    for part in (
+        "fused graph",
+        "classifier alone",
+        "preprocess",
+        "resize, Pillow, 720 × 1280",
+        "The explanation adds",
+        "H2D and D2H do not apply",
+    ):
         assert part in done.stdout
     assert json.loads((tmp_path / "out" / "bench.json").read_text())["height"] == SIZE
 

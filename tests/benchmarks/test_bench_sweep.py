@@ -8,6 +8,8 @@ import io
 import json
 import re
 import sys
+import time
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -24,19 +26,24 @@ from whymask.benchmarks.bench_pair import RunOptions  # noqa: E402
 from whymask.benchmarks.bench_scenarios import Point  # noqa: E402
 from whymask.benchmarks.bench_sweep import SweepOptions, run_sweep  # noqa: E402
 from whymask.benchmarks.cli import bench  # noqa: E402
+from whymask.benchmarks.energy import EnergySettings  # noqa: E402
 from whymask.benchmarks.latency import BenchSettings  # noqa: E402
 from whymask.benchmarks.latency_stats import Ratio  # noqa: E402
 from whymask.benchmarks.loadgen import figure_from_log  # noqa: E402
+from whymask.benchmarks.power import Sensor, Sensors  # noqa: E402
 from whymask.benchmarks.sweep_record import Faster, SweepRecord  # noqa: E402
 from whymask.benchmarks.sweep_report import write_bench  # noqa: E402
 from whymask.benchmarks.sweep_words import CSV_HEAD, sentence  # noqa: E402
 from whymask.runtime.errors import BackendError, InputError, MissingExtra  # noqa: E402
 
 QUICK = BenchSettings(seconds=0.2, pictures=4, warmup_seconds=0.0, warmup_pairs=2, min_pairs=10, resamples=50)
-GOLDEN_KEYS = "schema kind created files settings images machine versions points verdict notes".split()
+GOLDEN_KEYS = (
+    "schema kind created files settings images machine versions points verdict notes memory preprocess".split()
+)
 GOLDEN_POINT = "scenario batch figure rows comparisons load gpu_before gpu_after loadgen".split()
 GOLDEN_ROW = """
 name kind baseline stated extrapolated summary headline images_per_second ratio cost verdict samples_ms rounds
+phases device_phases phase_samples_ms loaded energy
 """.split()
 
 
@@ -66,7 +73,7 @@ def run(*arguments: object):
 def test_the_record_has_the_golden_keys(record: SweepRecord):
     read = json.loads(record.to_json())
     assert list(read) == GOLDEN_KEYS
-    assert (read["schema"], read["kind"]) == (1, "whymask.bench_sweep")
+    assert (read["schema"], read["kind"]) == (2, "whymask.bench_sweep")
     assert [list(point) for point in read["points"]] == [GOLDEN_POINT] * 2
     assert {tuple(row) for point in read["points"] for row in point["rows"]} == {tuple(GOLDEN_ROW)}
 
@@ -159,6 +166,73 @@ def test_the_table_has_a_line_a_row_and_point(record: SweepRecord, tmp_path: Pat
     assert float(rows[1]["p90_ms"]) == record.points[0].rows[1].summary.p90_ms
 
 
+def test_a_file_tells_the_parts_of_a_call_and_what_loading_took(record: SweepRecord):
+    for point in record.points:
+        alone, first, second, *others = point.rows
+        for row in (first, second):
+            assert list(row.phases) == ["preprocess", "run", "postprocess", "total"]
+            assert row.phases["run"].count == len(row.phase_samples_ms["run_ms"])
+        assert alone.phases == {} and alone.loaded is not None
+        assert {row.loaded for row in others} == {None}
+    names = [mark.name for mark in record.memory.marks]
+    steps = ("before loading", "fused graph loaded", "classifier loaded too")
+    assert names == [f"{file}: {step}" for file in ("a.onnx", "b.onnx") for step in steps] + [
+        "after single-stream, batch 1",
+        "after offline, batch 4",
+    ]
+    assert first.loaded.device_used_bytes is None and first.loaded.absent["device_used_bytes"].startswith("no GPU")
+
+
+def test_parts_memory_and_what_comes_before_are_in_every_form(record: SweepRecord, tmp_path: Path):
+    written = {path.suffix: path.read_text() for path in write_bench(record, tmp_path / "out")}
+    for ending in (".md", ".html"):
+        for part in (
+            "Before the graph",
+            "postprocess, ms",
+            "process, +MiB",
+            "resize, Pillow",
+            "memory of the process: ",
+        ):
+            assert part in written[ending]
+    rows = list(csv.DictReader(io.StringIO(written[".csv"])))
+    offline = next(row for row in rows if row["row"] == "b.onnx" and row["scenario"] == "offline")
+    mark = record.memory.marks[-1]
+    assert offline["process_rss_bytes"] == ("" if mark.rss_bytes is None else str(mark.rss_bytes))
+    assert float(offline["preprocess_p50_ms"]) == record.points[1].rows[2].phases["preprocess"].p50_ms
+    assert float(offline["resize_pillow_p50_ms"]) == record.preprocess[0].ways["resize, Pillow"].p50_ms
+    assert (offline["joules_per_image"], offline["rail"], offline["device_used_bytes"]) == ("", "", "")
+
+
+def test_joules_of_a_sweep_are_each_files_own_and_named_by_their_rail(
+    files: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    counter = Sensor("RAPL", "package-0", "processor packages", True, 0.0, time.process_time)
+    told = Sensors((counter,), {"NVML": "no GPU ran the graphs"})
+    monkeypatch.setattr("whymask.benchmarks.bench.open_sensors", lambda on_gpu: nullcontext(told))
+    quick = EnergySettings(period_s=0.01, idle_seconds=0.02, block_seconds=0.02, rounds=2)
+    found = run_sweep(files, [Point("calls", 1)], SweepOptions(energy=quick), QUICK)
+    alone, first, second = found.points[0].rows
+    assert alone.energy is None and first.energy.sensors[0].rounds != second.energy.sensors[0].rounds
+    written = {path.suffix: path.read_text() for path in write_bench(found, tmp_path / "out")}
+    rows = {row["row"]: row for row in csv.DictReader(io.StringIO(written[".csv"]))}
+    assert float(rows["classifier alone"]["joules_per_image"]) == first.energy.sensors[0].classifier.value
+    assert float(rows["b.onnx"]["joules_per_image"]) == second.energy.sensors[0].fused.value
+    assert rows["b.onnx"]["rail"] == "RAPL, package-0"
+    assert "calls, batch 1, a.onnx: no joules of NVML: no GPU ran the graphs" in written[".md"]
+
+
+def test_joules_that_no_sensor_tells_are_absent_from_a_sweep_with_the_reason(
+    files: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    none = Sensors((), {"RAPL": "no such counters"})
+    monkeypatch.setattr("whymask.benchmarks.bench.open_sensors", lambda on_gpu: nullcontext(none))
+    done = run(*files, "--energy", "--seconds", 0.2, "--threads", 1, "-o", tmp_path / "bench.csv")
+    assert done.exit_code == 0, done.output
+    assert "a.onnx: no joules of RAPL: no such counters" in done.stdout
+    rows = list(csv.DictReader(io.StringIO((tmp_path / "bench.csv").read_text())))
+    assert {(row["joules_per_image"], row["rail"]) for row in rows} == {("", "none (RAPL: no such counters)")}
+
+
 def test_a_single_pair_is_written_in_every_form_too(files: list[Path], tmp_path: Path):
     pair = run_bench(files[0], threads=1, settings=QUICK)
     written = {path.suffix: path.read_text() for path in write_bench(pair, tmp_path / "out")}
@@ -166,6 +240,16 @@ def test_a_single_pair_is_written_in_every_form_too(files: list[Path], tmp_path:
     assert "The explanation adds" in written[".md"]
     assert "call, p50: preprocess" in written[".html"]
     assert len(written[".csv"].splitlines()) == 3
+    row = list(csv.DictReader(io.StringIO(written[".csv"])))[1]
+    assert float(row["run_p50_ms"]) == pair.phases["run"].p50_ms
+    assert float(row["resize_pillow_p50_ms"]) == pair.preprocess.ways["resize, Pillow"].p50_ms
+    once = (
+        "memory of the process: ",
+        "application's call, p50",
+        "pictures are synthetic",
+        "before the graph, resize, P",
+    )
+    assert [written[".md"].count(each) for each in once] == [1] * 4
 
 
 @pytest.mark.parametrize(
@@ -227,8 +311,7 @@ def test_the_command_sweeps_batches_and_prints_a_table_a_point(files: list[Path]
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--batches", "1,2", "--energy"), "--energy does not go with a sweep"),
-        (("--batches", "1,2", "--batch", 2), "--batch with --batches or --scenario does not go with a sweep"),
+        (("--batches", "1,2", "--batch", 2), "--batch with --batches or --scenario: both say how many pictures"),
         (("--run", "runs"), "--run is for --against, which was not given"),
         (("-o", "bench.pdf"), r"bench\.pdf: ending '\.pdf', expected one of \.json, \.csv, \.md, \.html"),
         (("--batches", "1,2", "--loadgen"), "mlcommons-loadgen is needed to cross-check"),

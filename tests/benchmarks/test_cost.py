@@ -12,9 +12,9 @@ import pytest
 import tiny_base
 
 from whymask.benchmarks import cost
-from whymask.benchmarks.cost_page import BARS, cost_page, recipro_factor, verdict_of
+from whymask.benchmarks.cost_page import BARS, CERTIFIED_BAR, cost_page, recipro_factor, verdict_of
 from whymask.benchmarks.latency import BenchSettings
-from whymask.runtime.errors import InputError
+from whymask.runtime.errors import ArtefactError, InputError
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +36,8 @@ def test_the_record_holds_what_a_reader_computes_it_anew_from(record: dict[str, 
 
 def test_the_counts_tell_the_graphs_apart(record: dict[str, Any]) -> None:
     costs = record["costs"]
-    assert costs["alone"]["multiply_adds"] < costs["fused"]["multiply_adds"] < costs["certified"]["multiply_adds"]
+    assert costs["alone"]["multiply_adds"] < costs["fused"]["multiply_adds"] < costs["kept"]["multiply_adds"]
+    assert costs["both"]["multiply_adds"] - costs["kept"]["multiply_adds"] == costs["alone"]["multiply_adds"]
     assert costs["alone"]["multiply_adds"] < costs["recipro"]["multiply_adds"]
     assert costs["alone"]["run_nodes"] < costs["fused"]["run_nodes"]
     assert costs["alone"]["parameter_bytes"] < costs["fused"]["parameter_bytes"]
@@ -59,6 +60,44 @@ def test_a_bar_is_met_by_a_valid_figure_at_its_own_settings_alone(record: dict[s
     assert verdict_of(judged(record, bar, valid=False), "fused", bar) == "invalid"
     assert verdict_of(record, "fused", bar) == "–"
     assert verdict_of(judged(record, bar), "fused", None) == "–"
+
+
+def test_the_bar_of_a_certificate_is_of_the_one_that_asks_twice(record: dict[str, Any]) -> None:
+    made = judged(record, 1.0)
+    made["pairs"]["kept"] |= {"verdict": {"valid": True, "reasons": []}}
+    for value, verdict in ((2.1, "met"), (2.11, "not met")):
+        made["pairs"]["kept"]["ratio"]["value"] = value
+        assert verdict_of(made, "kept", CERTIFIED_BAR) == verdict
+        assert f"2.10 | {verdict} | {made['pairs']['both']['ratio']['value']:.3f}" in cost_page([made])
+
+
+def test_a_record_of_the_first_schema_is_of_both_and_has_no_verdict_on_kept(
+    record: dict[str, Any], tmp_path: Path
+) -> None:
+    old = judged(record, 1.0) | {"schema": 1}
+    for parts in (old["costs"], old["pairs"]):
+        parts["certified"] = parts.pop("both")
+        del parts["kept"]
+    (tmp_path / "resnet50.json").write_text(json.dumps(old))
+    page = cost.write_page(tmp_path).read_text()
+    assert f"| not measured | 2.10 | – | {old['pairs']['certified']['ratio']['value']:.3f}" in page
+    assert "certified" not in page
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"schema": 3}, "schema 3 is newer than schema 2"),
+        ({"kind": "whymask.bench"}, "kind is 'whymask.bench', expected"),
+    ],
+    ids=["newer", "other"],
+)
+def test_what_is_no_record_of_the_study_is_refused(
+    record: dict[str, Any], tmp_path: Path, changes: dict[str, Any], message: str
+) -> None:
+    (tmp_path / "other.json").write_text(json.dumps(record | changes))
+    with pytest.raises(ArtefactError, match=rf"other\.json: .*{message}"):
+        cost.write_page(tmp_path)
 
 
 def test_the_page_says_what_is_invalid_and_why(record: dict[str, Any]) -> None:

@@ -74,8 +74,8 @@ def test_every_case_has_raw_values_of_every_picture(run: Run, photos: Path):
 
 def test_the_single_pass_is_the_runs_own_map(run: Run, photos: Path, monkeypatch: pytest.MonkeyPatch):
     judged: list[np.ndarray] = []
-    own = refinement._judged
-    monkeypatch.setattr(refinement, "_judged", lambda *a: judged.append(a[4]) or own(*a))
+    own = refinement.kept_at_areas
+    monkeypatch.setattr(refinement, "kept_at_areas", lambda *a: judged.append(a[4]) or own(*a))
     images = sorted(photos.iterdir())
     measure_refinement(run, ask_from_run(run), images, (0,), seed=0, batch=8)
     import torch
@@ -204,7 +204,7 @@ def entry(value: str) -> importlib.metadata.EntryPoint:
 def test_explain_refines_and_marks_what_it_refined(
     whymask: Callable[..., Result], photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    graph = write_graph(tmp_path / "fused.onnx", certify=True)
+    graph = write_graph(tmp_path / "fused.onnx", certify="both")
     seen: list[tuple[object, ...]] = []
 
     def make(run: Path, card: object, steps: int) -> Callable[..., np.ndarray]:
@@ -237,7 +237,7 @@ def test_explain_refines_and_marks_what_it_refined(
 
 
 def test_a_refined_explanation_says_so_and_keeps_what_was_asked(tmp_path: Path):
-    with load(write_graph(tmp_path / "fused.onnx", certify=True), threads=1) as explainer:
+    with load(write_graph(tmp_path / "fused.onnx", certify="both"), threads=1) as explainer:
         picture = np.zeros((SIZE, SIZE, 3), np.uint8)
         picture[:8, :8, 0] = 255
         result = explainer.explain(picture)

@@ -37,7 +37,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], E
                 precision=precision,
                 max_batch=4,
                 with_explanation=every,
-                certify=every,
+                certify="both" if every else None,
                 target=every,
                 top=TOP if every else 0,
                 contrast=every,

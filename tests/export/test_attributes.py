@@ -59,7 +59,7 @@ def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     run = make_run(folder, "tapped")
     flint = make_flint(run)
     card = export_run(
-        run, folder / "fused.onnx", precision=request.param, max_batch=4, target=True, certify=True, attributes=flint
+        run, folder / "fused.onnx", precision=request.param, max_batch=4, target=True, certify="both", attributes=flint
     )
     return folder / "fused.onnx", run, flint, card
 

@@ -37,7 +37,7 @@ def command(monkeypatch: pytest.MonkeyPatch, exported: Callable[[str, str], Expo
     app.command(help=help_text(cli.export))(guarded(cli.export))
 
     def call(*arguments: object) -> Result:
-        every = ("--with", "explanation", "--certify", "--target", "--top", TOP, "--contrast")
+        every = ("--with", "explanation", "--certify", "both", "--target", "--top", TOP, "--contrast")
         return CliRunner().invoke(app, [str(argument) for argument in (*every, *arguments)])
 
     return call
@@ -107,14 +107,15 @@ def test_golden_bundle_of_real_images_is_spread_over_them_and_no_larger(command:
     [
         (
             ("--with", "kept_logits"),
-            "--with kept_logits: expected explanation; kept_logits and dropped_logits",
+            "--with kept_logits: expected explanation; kept_logits comes with --certify kept",
         ),
+        (("--certify", "lost"), "certify is 'lost', expected kept or both"),
         (("--precision", "fp8"), "precision is 'fp8', expected one of fp32, fp16"),
         (("--top", "-1"), "top is -1, expected 1 or more classes, or 0"),
         (("--top", "6"), "top: 6 classes at once were asked for, and the classifier has 5"),
         (("--data", "nowhere"), "--data nowhere: no image there can be read"),
     ],
-    ids=["output", "precision", "negative top", "large top", "data"],
+    ids=["output", "certify", "precision", "negative top", "large top", "data"],
 )
 def test_wrong_option_is_one_clear_line(
     command: Command, tmp_path: Path, options: tuple[str, str], message: str

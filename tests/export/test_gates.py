@@ -28,7 +28,7 @@ from whymask.train.classifier import FrozenClassifier
 from whymask.train.run import Run
 
 Export = Callable[[str, str], Exported]
-ALL = {"with_explanation": True, "certify": True, "target": True, "top": TOP, "contrast": True, "max_batch": 4}
+ALL = {"with_explanation": True, "certify": "both", "target": True, "top": TOP, "contrast": True, "max_batch": 4}
 
 
 @pytest.fixture

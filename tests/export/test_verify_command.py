@@ -37,7 +37,7 @@ def command() -> Command:
 @pytest.fixture
 def graph(tmp_path: Path) -> Path:
     """A graph that names the dominant colour."""
-    return write_graph(tmp_path / "fused.onnx", certify=True)
+    return write_graph(tmp_path / "fused.onnx", certify="both")
 
 
 @pytest.fixture

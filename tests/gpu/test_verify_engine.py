@@ -33,7 +33,7 @@ def folder(tensorrt: ModuleType, tmp_path_factory: pytest.TempPathFactory, reque
     run = make_run(folder, "tapped")
     save_run(run)
     fused = folder / "fused.onnx"
-    export_run(run, fused, precision=request.param, max_batch=MAX_BATCH, certify=True, target=True, golden=12)
+    export_run(run, fused, precision=request.param, max_batch=MAX_BATCH, certify="both", target=True, golden=12)
     build(fused, folder / "fused.plan", request.param)
     return folder
 

@@ -24,7 +24,7 @@ def graph(tmp_path: Path) -> Callable[..., Path]:
 @pytest.fixture(scope="session")
 def fused(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A graph of 32 × 32 pixels with target and certificate."""
-    return write_graph(tmp_path_factory.mktemp("graph") / "fused.onnx", certify=True)
+    return write_graph(tmp_path_factory.mktemp("graph") / "fused.onnx", certify="both")
 
 
 @pytest.fixture(scope="session")

@@ -33,7 +33,7 @@ def test_a_mask_is_asked_about_alone_and_left_out(evidence: dict, kept: bool, ne
 
 
 def test_it_agrees_with_the_graphs_own_and_goes_beyond(graph: Callable[..., Path], red_square: Picture):
-    result = load(graph(certify=True)).explain(red_square)
+    result = load(graph(certify="both")).explain(red_square)
     asked = result.certify()
     assert (asked.kept, asked.necessary) == (result.kept, result.necessary) == (True, True)
     own = softmax(result.outputs["kept_logits"])[result.index]
@@ -42,6 +42,17 @@ def test_it_agrees_with_the_graphs_own_and_goes_beyond(graph: Callable[..., Path
     assert plain.explain(red_square).kept is None
     assert plain.explain(red_square).certify() == asked
     assert not plain.explain(red_square, area=0.02).certify().necessary
+
+
+def test_a_graph_that_certifies_what_is_kept_leaves_the_rest_to_be_asked(
+    graph: Callable[..., Path], red_square: Picture
+):
+    result = load(graph(certify="kept")).explain(red_square)
+    asked = result.certify()
+    assert (result.kept, result.necessary, asked.necessary) == (True, None, True)
+    assert result.confidence_kept == pytest.approx(asked.confidence, abs=1e-5)
+    other = load(graph(certify="kept")).explain(red_square, area=0.02)
+    assert (other.kept, other.confidence_kept) == (None, None)
 
 
 def test_dropped_pixels_show_the_cards_fill(explainer: Explainer):

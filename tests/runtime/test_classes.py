@@ -20,7 +20,7 @@ from whymask.runtime.ort import OrtBackend
 @pytest.fixture(scope="module")
 def every(tmp_path_factory: pytest.TempPathFactory) -> Explainer:
     """A graph with all inputs and outputs."""
-    path = write_graph(tmp_path_factory.mktemp("every") / "fused.onnx", top=3, contrast=True, certify=True)
+    path = write_graph(tmp_path_factory.mktemp("every") / "fused.onnx", top=3, contrast=True, certify="both")
     return load(path, threads=1)
 
 

@@ -98,6 +98,15 @@ def test_certificate_and_explanation_are_judged_on_the_forms_own_mask(
     assert figures[name] == pytest.approx(expected, abs=1e-6)
 
 
+def test_a_form_that_certifies_what_is_kept_alone_is_judged_on_that():
+    pictures = np.random.default_rng(1).integers(8, 256, (COUNT, SIZE, SIZE, 3), dtype=np.uint8)
+    made = right_options(pictures, np.array([10, 20, 31], np.uint8))
+    del made["dropped_logits"]
+    made["kept_logits"] += 3
+    figures = own_figures(made, pictures, np.array([10.4, 19.6, 31.0]), colours, scale=10.0)
+    assert figures["certificate_max"] == pytest.approx(0.3, abs=1e-6)
+
+
 def test_without_optional_outputs_there_are_no_figures_of_them():
     pictures = np.zeros((COUNT, SIZE, SIZE, 3), np.uint8)
     assert own_figures(outputs(), pictures, np.zeros(3), colours, scale=1.0) == {}

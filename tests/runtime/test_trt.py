@@ -31,7 +31,7 @@ def test_the_stand_ins_have_no_name_that_the_real_version_lacks(engine: Engines,
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("options", [{}, {"cuda_graph": True}, {"zero_copy": True}], ids=["plain", "graph", "mapped"])
 def test_an_engine_answers_as_its_graph_for_every_batch(engine: Engines, version: str, options: dict):
-    made = engine(version=version, certify=True, explanation=True, card=RTX_CARD if version == RTX else None)
+    made = engine(version=version, certify="both", explanation=True, card=RTX_CARD if version == RTX else None)
     with made.open(**options) as backend:
         for batch in (1, 8, 3, 1, 3):
             feeds = made.feeds(batch, seed=batch)
