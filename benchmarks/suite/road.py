@@ -36,8 +36,8 @@ def measure_road(ask: Ask, sample: Sample, seed: int) -> Cells:
     """Fill `COLUMNS` for every map; the noise of a picture is the same for all maps and areas."""
     noise = np.stack(
         [
-            np.random.default_rng([seed, sample.first + i, _NOISE]).standard_normal(image.shape, np.float32)
-            for i, image in enumerate(sample.images)
+            np.random.default_rng([seed, place, _NOISE]).standard_normal(sample.images.shape[1:], np.float32)
+            for place in sample.places.tolist()
         ]
     ) * np.float32(NOISE_DEVIATION)
     asked = answers(ask, sample.target, _variants(sample, noise))

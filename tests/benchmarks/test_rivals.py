@@ -39,6 +39,7 @@ from whymask.train.model_spec import classifier_from_config  # noqa: E402
 BACKGROUND = background_from_fill(FILL)
 TORCH_NAMES = tuple(name for name in NAMES if name not in ("random", "centre", "rise"))
 TARGET = np.array([3, 0, 4], np.int64)
+PLACES = np.arange(3)
 
 
 class PointwiseNet(nn.Module):
@@ -141,7 +142,7 @@ def test_every_rival_maps_every_picture(tiny: FrozenClassifier):
     assert tuple(rival.name for rival in found) == NAMES
     assert left_out == {}
     for rival in found:
-        maps = rival.maps(pictures(), TARGET, 0)
+        maps = rival.maps(pictures(), TARGET, PLACES)
         assert maps.dtype == np.float32
         assert maps.shape[0] == 3
         assert maps.ndim == 3
@@ -154,8 +155,8 @@ def test_every_rival_maps_every_picture(tiny: FrozenClassifier):
 @pytest.mark.parametrize("name", NAMES)
 def test_a_map_does_not_depend_on_the_chunk_that_its_picture_came_in(tiny: FrozenClassifier, name: str):
     [rival], _ = rivals_of(tiny, [name])
-    whole = rival.maps(pictures(), TARGET, 0)
-    last = rival.maps(pictures()[2:], TARGET[2:], 2)
+    whole = rival.maps(pictures(), TARGET, PLACES)
+    last = rival.maps(pictures()[2:], TARGET[2:], PLACES[2:])
     np.testing.assert_allclose(last[0], whole[2], atol=1e-5)
 
 
@@ -185,7 +186,7 @@ def test_names_that_cannot_be_meant_are_refused(tiny: FrozenClassifier, names: l
 
 
 def test_rivals_made_elsewhere_stand_beside_the_others_but_not_in_their_place(tiny: FrozenClassifier):
-    other = Rival("optimised", "made elsewhere", lambda images, target, first: np.ones((len(images), 2, 2)), 9.0)
+    other = Rival("optimised", "made elsewhere", lambda images, target, places: np.ones((len(images), 2, 2)), 9.0)
     assert rivals_of(tiny, ["optimised", "centre"], extra=[other])[0][0] is other
     assert rivals_of(tiny, extra=[other])[0][-1] is other
     for clash in ([other, other], [Rival("cam", "", other.maps, 1.0)]):
@@ -233,7 +234,7 @@ def test_the_classifier_is_bit_identical_and_unhooked_afterwards(tiny: FrozenCla
     before = state_of(tiny)
     assert all(hooks == 0 for _, *counts in before[1] for hooks in counts)
     [rival], _ = rivals_of(tiny, [name])
-    rival.maps(pictures(), TARGET, 0)
+    rival.maps(pictures(), TARGET, PLACES)
     assert state_of(tiny) == before
 
 
@@ -249,7 +250,7 @@ def test_the_classifier_is_unhooked_also_when_a_pass_fails(
 
     monkeypatch.setattr(tiny.model.head, "forward", fail)
     with pytest.raises(IndexError, match="in the middle"):
-        rival.maps(pictures(), TARGET, 0)
+        rival.maps(pictures(), TARGET, PLACES)
     assert state_of(tiny) == before
 
 
@@ -257,8 +258,8 @@ def test_the_classifier_is_unhooked_also_when_a_pass_fails(
 def test_a_caller_in_inference_mode_gets_the_same_maps(tiny: FrozenClassifier, name: str):
     [rival], _ = rivals_of(tiny, [name])
     with torch.inference_mode():
-        inside = rival.maps(pictures(), TARGET, 0)
-    np.testing.assert_allclose(inside, rival.maps(pictures(), TARGET, 0), atol=1e-6)
+        inside = rival.maps(pictures(), TARGET, PLACES)
+    np.testing.assert_allclose(inside, rival.maps(pictures(), TARGET, PLACES), atol=1e-6)
 
 
 # --- class activation maps by gradients
@@ -290,7 +291,7 @@ def test_gradient_maps_agree_with_the_formulas_written_by_hand(net: type[nn.Modu
     chosen = classifier.model.after(features)[range(3), torch.from_numpy(TARGET)]
     (gradients,) = torch.autograd.grad(chosen.sum(), features)
     expected = scaled(resize_map(scaled(hand_written(name, features.detach(), gradients)), SIZE, SIZE))
-    found = gradcam_maps(classifier, last_layer(classifier), name)(pictures(), TARGET, 0)
+    found = gradcam_maps(classifier, last_layer(classifier), name)(pictures(), TARGET, PLACES)
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
@@ -314,7 +315,7 @@ def test_a_transformer_is_read_where_its_patches_are_read_last(pool: str, read: 
     layer = last_layer(classifier)
     assert layer.tap.name in (read, "norm") if pool == "avg" else layer.tap.name == read
     for rival in rivals_of(classifier, ["grad_cam", "hires_cam", "recipro_cam"])[0]:
-        maps = rival.maps(pictures(), TARGET, 0)
+        maps = rival.maps(pictures(), TARGET, PLACES)
         assert (maps.max((1, 2)) > maps.min((1, 2))).all(), rival.name
 
 
@@ -332,7 +333,7 @@ def test_recipro_cam_agrees_with_a_direct_computation(pointwise: FrozenClassifie
             mask[i, j] = {(0, 0): 1 / 4, (0, 1): 1 / 8, (1, 1): 1 / 16}.get(tuple(distances), 0.0)
         probabilities = pointwise.model.after(features * mask).double().softmax(1)
         expected[:, row, column] = probabilities[range(3), torch.from_numpy(TARGET)]
-    found = recipro_cam_maps(pointwise, last_layer(pointwise))(pictures(), TARGET, 0)
+    found = recipro_cam_maps(pointwise, last_layer(pointwise))(pictures(), TARGET, PLACES)
     np.testing.assert_allclose(found, scaled(expected), atol=1e-5)
 
 
@@ -382,7 +383,7 @@ def test_occlusion_agrees_with_a_loop_over_windows(tiny: FrozenClassifier):
             shown[place] = BACKGROUND
             falls[place] += (whole - chance(shown))[:, None, None]
             covers[place] += 1
-    found = occlusion_maps(tiny, BACKGROUND)(images, TARGET, 0)
+    found = occlusion_maps(tiny, BACKGROUND)(images, TARGET, PLACES)
     np.testing.assert_allclose(found, falls / covers, atol=1e-5)
 
 
@@ -469,7 +470,9 @@ def test_gradient_and_reciprocal_maps_of_a_real_classifier_agree_with_its_class_
     target = ask_of(classifier)(images).argmax(1)
     found, left_out = rivals_of(classifier, ["cam", "grad_cam", "layer_cam", "recipro_cam"])
     assert not left_out
-    cam, *others = (resize_map(rival.maps(images, target, 0), *images.shape[1:3]) for rival in found)
+    cam, *others = (
+        resize_map(rival.maps(images, target, np.arange(len(images))), *images.shape[1:3]) for rival in found
+    )
     for rival, maps in zip(found[1:], others, strict=True):
         likeness = [np.corrcoef(ours.ravel(), its.ravel())[0, 1] for ours, its in zip(maps, cam, strict=True)]
         assert np.mean(likeness) > 0.7, rival.name

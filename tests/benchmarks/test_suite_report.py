@@ -52,7 +52,7 @@ def made(tmp_path_factory: pytest.TempPathFactory):
             for name in sample.maps
             for area in (5, 10, 20)
         }
-        rng = np.random.default_rng(sample.first)
+        rng = np.random.default_rng(sample.places[0])
         cells |= {Cell(name, "deletion"): rng.random(n) + (name != "explainer") for name in sample.maps}
         return cells | {Cell("all_ones", "deletion"): np.zeros(n)}
 
