@@ -137,15 +137,15 @@ def _print_record(found: Evaluation) -> None:
 def _print(found: Evaluation, written: list[Path]) -> None:
     """Tables, sentences and notes on standard output."""
     from whymask.benchmarks.cli import wide_console
-    from whymask.benchmarks.suite.suite_tables import LEGEND, terminal_table
+    from whymask.benchmarks.suite.suite_tables import LEGEND, speed_lines, terminal_table
     from whymask.benchmarks.suite.summary import sentence
 
     console = wide_console()
     for summary, record in zip(found.summaries, found.record["sets"], strict=True):
         console.print(terminal_table(summary))
         console.print(sentence(summary), markup=False, soft_wrap=True, style="bold")
-        speed, unreadable = record["speed"], len(record["unreadable"])
-        notes = [f"{speed['images_per_second']:.3g} images/s, {speed['graph_passes']:,} passes of the graph"]
+        unreadable = len(record["unreadable"])
+        notes = speed_lines(record)
         notes += [f"{unreadable} files could not be read: {'; '.join(record['unreadable'][:3])}"] if unreadable else []
         for note in notes:
             console.print(f"· {note}", markup=False, soft_wrap=True)

@@ -46,4 +46,4 @@ class AskedOnce:
 
 
 def _digest(picture: NDArray[np.uint8]) -> bytes:
-    return hashlib.sha256(memoryview(np.ascontiguousarray(picture))).digest()
+    return hashlib.sha256(np.ascontiguousarray(picture).data).digest()
