@@ -75,7 +75,7 @@ def evaluate(
     limit: Limit = None,
     rise_masks: RiseMasks = 1000,
     optimise_steps: OptimiseSteps = 0,
-    costly: Costly = 50,
+    costly: Costly = 30,
     threads: Threads = None,
     seed: Seed = 0,
     provider: Provider = None,

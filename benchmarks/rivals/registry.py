@@ -191,6 +191,14 @@ def _recipro_cam(name: str, ground: _Ground) -> Rival:
     return Rival(name, stated, recipro_cam_maps(classifier, layer), 1.0 + (cells - 1) * layer.tail)
 
 
+def _score_cam(name: str, ground: _Ground) -> Rival:
+    classifier, layer = ground.frozen, ground.layer
+    from whymask.benchmarks.rivals.score_cam import score_cam_maps
+
+    stated = f"Score-CAM (Wang et al. 2020), {layer.tap.channels} channels over the card's fill{_at(layer)}"
+    return Rival(name, stated, score_cam_maps(classifier, layer, ground.fill), 1.0 + layer.tap.channels)
+
+
 def _at(layer: Layer) -> str:
     return f", at {layer.tap.name}; {layer.tail:.1%} of the classifier comes after it"
 
@@ -234,6 +242,7 @@ BUILDERS: Mapping[str, Callable[[str, _Ground], Rival]] = {
     "recipro_cam": _recipro_cam,
     "integrated_gradients": _integrated_gradients,
     "occlusion": _occlusion,
+    "score_cam": _score_cam,
     "rise": _rise,
 }
 NAMES = tuple(BUILDERS)

@@ -121,7 +121,11 @@ def evaluate_graph(file: Path, sets: Sequence[PictureSet], settings: EvaluateSet
 
 
 def suite_from_settings(
-    explainer: Explainer, graph: AskedGraph, settings: EvaluateSettings, has_truth: bool
+    explainer: Explainer,
+    graph: AskedGraph,
+    settings: EvaluateSettings,
+    has_truth: bool,
+    classifier: FrozenClassifier | None = None,
 ) -> tuple[Suite, dict[str, str]]:
     """The suite for a loaded graph, and why each map that is left out is not in it, by name.
 
@@ -130,12 +134,14 @@ def suite_from_settings(
         graph: the same, counted.
         settings: which maps and metrics.
         has_truth: whether a set knows its objects.
+        classifier: the same classifier in torch, where it is at hand; None loads it from the settings' run, if any.
     """
     from whymask.benchmarks.rivals.registry import rivals
     from whymask.benchmarks.suite.registry import metrics_named
 
     metrics = metrics_named(settings.metrics, has_truth)
-    classifier = classifier_from_run(settings.run, explainer) if settings.run else None
+    if classifier is None and settings.run:
+        classifier = classifier_from_run(settings.run, explainer)
     extra = _optimised(explainer, classifier, settings)
     names = None if settings.maps is None else [*_maps(settings.maps), *(rival.name for rival in extra)]
     card = explainer.card

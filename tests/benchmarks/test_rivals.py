@@ -32,7 +32,8 @@ from whymask.benchmarks.rivals.attributions import (  # noqa: E402
 )
 from whymask.benchmarks.rivals.gradcams import CLASSES, gradcam_maps  # noqa: E402
 from whymask.benchmarks.rivals.recipro_cam import recipro_cam_maps  # noqa: E402
-from whymask.benchmarks.rivals.torch_maps import last_layer, normalised  # noqa: E402
+from whymask.benchmarks.rivals.score_cam import score_cam_maps  # noqa: E402
+from whymask.benchmarks.rivals.torch_maps import last_layer, normalised, normalised_fill  # noqa: E402
 from whymask.train.classifier import FrozenClassifier, InputRule  # noqa: E402
 from whymask.train.model_spec import classifier_from_config  # noqa: E402
 
@@ -73,6 +74,17 @@ class SharedReluNet(nn.Module):
     def after(self, features):
         """What follows the last map."""
         return self.head(features.square().mean((2, 3)))
+
+
+class FullSizeNet(nn.Module):
+    """Its last map is as large as the picture, so that no two ways to enlarge it differ."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body, self.head = nn.Conv2d(3, 20, 3, 1, 1), nn.Linear(20, 5)
+
+    def forward(self, x):
+        return self.head(self.body(x).tanh().mean((2, 3)))
 
 
 class FixedBatchNet(PointwiseNet):
@@ -319,6 +331,51 @@ def test_a_transformer_is_read_where_its_patches_are_read_last(pool: str, read: 
         assert (maps.max((1, 2)) > maps.min((1, 2))).all(), rival.name
 
 
+# --- Score-CAM
+
+
+def test_score_cam_agrees_with_a_direct_computation(pointwise: FrozenClassifier):
+    x = normalised(pointwise, pictures())
+    background, features = normalised_fill(pointwise, BACKGROUND), pointwise.model.body(x).detach()
+    expected = np.zeros((3, SIZE // 8, SIZE // 8))
+    for i, channels in enumerate(features):
+        logits = []
+        for channel in channels:
+            mask = torch.from_numpy(scaled(resize_map(channel.numpy()[None], SIZE, SIZE)))
+            logits.append(pointwise(mask * x[i : i + 1] + (1 - mask) * background)[0, TARGET[i]].item())
+        weights = np.exp(logits) / np.exp(logits).sum()
+        expected[i] = np.maximum((weights[:, None, None] * channels.numpy()).sum(0), 0)
+    found = score_cam_maps(pointwise, last_layer(pointwise), BACKGROUND)(pictures(), TARGET, PLACES)
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_score_cam_agrees_with_the_package_where_both_enlarge_alike():
+    from pytorch_grad_cam import ScoreCAM
+    from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
+
+    net = FullSizeNet()
+    torch.manual_seed(2)
+    mean_grey = InputRule(SIZE, SIZE, mean=(0.4, 0.4, 0.4), std=(0.2, 0.2, 0.2))
+    classifier = FrozenClassifier(net, "tests:full", mean_grey, taps=("body",))
+    fill = np.full(3, 102, np.uint8)
+    assert normalised_fill(classifier, fill).abs().max() < 1e-6
+    cam = ScoreCAM(classifier, [net.body])
+    expected = cam(normalised(classifier, pictures()), [ClassifierOutputTarget(int(c)) for c in TARGET])
+    found = score_cam_maps(classifier, last_layer(classifier), fill)(pictures(), TARGET, PLACES)
+    np.testing.assert_allclose(scaled(found), expected, atol=1e-4)
+
+
+def test_score_cam_costs_a_pass_a_channel_and_counts_as_costly(pointwise: FrozenClassifier, tiny: FrozenClassifier):
+    [score_cam, grad_cam], _ = rivals_of(pointwise, ["score_cam", "grad_cam"])
+    assert (score_cam.passes, score_cam.is_costly) == (1 + 8, False)
+    assert not grad_cam.is_costly
+    assert [rival.name for rival in rivals_of(tiny)[0] if rival.is_costly] == [
+        "integrated_gradients",
+        "occlusion",
+        "rise",
+    ]
+
+
 # --- Recipro-CAM
 
 
@@ -429,7 +486,7 @@ def test_rise_is_the_mean_of_masks_weighted_by_probability_and_asks_in_small_bat
         return np.stack([shown[..., 0].mean((1, 2)), shown[..., 2].mean((1, 2))], axis=1).astype(np.float32) / 50
 
     found = rise_maps(ask, BACKGROUND, masks)(images, np.array([0, 1]), 0)
-    assert sizes == [256, 256, 44, 44]
+    assert sizes == [size for size in (*[32] * 9, 12) for _ in images]
     for picture, target in ((0, 0), (1, 1)):
         mixed = np.rint(BACKGROUND + every[..., None] * (images[picture].astype(np.float64) - BACKGROUND))
         scores = np.exp(mixed[..., (0, 2)].mean((1, 2)) / 50)
