@@ -30,9 +30,9 @@ def speed_page(records: Sequence[Record]) -> str:
     """The page of some records, one a classifier."""
     parts = [
         "# What the whole suite takes",
-        "All maps and metrics of `whymask evaluate`, on classifiers of random weights, one by one. The time of the whole "
-        "set is that of the judged pictures times their ratio: **extrapolated**, not measured. Where the last "
-        "chunk leaves a thread without work, that weighs more in few pictures than in many. Made by `python -m "
+        "All maps and metrics of `whymask evaluate`, on classifiers of random weights. The time of the whole "
+        "set is that of the judged pictures times their ratio: **extrapolated**, not measured. Where the last chunk "
+        "leaves a thread without work, that weighs more in few pictures than in many. Made by `python -m "
         "whymask.benchmarks.suite_speed run`.",
         table(WHOLE_HEAD, [_whole_row(record) for record in records], left=1),
         "Images a second: where all threads do nothing else. Costly maps perturb or optimise a picture in 20 passes of "

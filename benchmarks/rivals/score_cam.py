@@ -50,7 +50,9 @@ def score_cam_maps(classifier: FrozenClassifier, layer: Layer, fill: NDArray[np.
 def _map(classifier: FrozenClassifier, layer: Layer, x: Tensor, background: Tensor, target: int) -> Tensor:
     """float32 (h, w) of one normalised picture (1, 3, H, W)."""
     channels = _features(classifier, layer, x)
-    scores = [classifier(torch.lerp(background, x, _shown(block, x)))[:, target] for block in channels.split(ROWS)]
+    scores = [
+        classifier(torch.lerp(background, x, _shown(block, x)))[:, target] for block in torch.split(channels, ROWS)
+    ]
     weights = torch.cat(scores).double().softmax(0)
     return torch.einsum("k,khw->hw", weights, channels[:, 0].double()).relu().float()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
 import threading
 import time
@@ -17,11 +18,15 @@ from onnx_models import SIZE as TINY  # noqa: E402
 from onnx_models import write_fused  # noqa: E402
 from quadrant import pictures  # noqa: E402
 from suite_fakes import KEPT, RIGHT, picture_set, quadrant, suite  # noqa: E402
+from suite_samples import quadrant_sample  # noqa: E402
 
 from whymask.benchmarks.asked_graph import AskedGraph  # noqa: E402
 from whymask.benchmarks.logits_alone import LOGITS_ONLY, logits_backend, write_logits_graph  # noqa: E402
 from whymask.benchmarks.rivals.rival import COSTLY_PASSES, Rival  # noqa: E402
+from whymask.benchmarks.suite import chunk as chunk_module  # noqa: E402
+from whymask.benchmarks.suite import road  # noqa: E402
 from whymask.benchmarks.suite.asked_once import AskedOnce  # noqa: E402
+from whymask.benchmarks.suite.asking import first_pixels, ranks  # noqa: E402
 from whymask.benchmarks.suite.chunk import Chunk, Judged  # noqa: E402
 from whymask.benchmarks.suite.evaluate import EvaluateSettings, Sharing, available_cores  # noqa: E402
 from whymask.benchmarks.suite.measured import Cost, Measured  # noqa: E402
@@ -53,6 +58,37 @@ def test_a_picture_is_asked_once_and_answers_keep_their_places():
     assert asked == [3, 1, 4]
     assert first.tolist() == [[3, 3], [1, 1], [3, 3], [7, 7]]
     assert again.tolist() == [[1, 1], [4, 4]]
+
+
+def test_what_is_remembered_changes_no_number(monkeypatch: pytest.MonkeyPatch):
+    class Forgetful(AskedOnce):
+        def __call__(self, shown):
+            return self._ask(shown)
+
+    def measured():
+        return suite([RIGHT, dataclasses.replace(RIGHT, name="again")], WITHOUT_TRUTH).measure(picture_set(6))
+
+    remembered = measured()
+    monkeypatch.setattr(chunk_module, "AskedOnce", Forgetful)
+    anew = measured()
+    assert remembered.passes < 0.6 * anew.passes
+    for cell, values in anew.cells.items():
+        np.testing.assert_array_equal(remembered.cells[cell], values, str(cell))
+
+
+def test_maps_that_rank_alike_are_imputed_once(monkeypatch: pytest.MonkeyPatch):
+    imputed, impute = [], road.impute
+    monkeypatch.setattr(road, "impute", lambda images, known: imputed.append(len(images)) or impute(images, known))
+    ask, sample = quadrant_sample()
+    cells = road.measure_road(ask, sample, 0)
+    # Three maps, six cuts of four pictures; the third map is the first, and their reverse removes other pixels.
+    assert sum(imputed) == 2 * 6 * 4
+    noise = np.zeros((1, *sample.images.shape[1:]), np.float32)
+    for row, mask in enumerate(first_pixels(ranks(sample.orders["reversed"]), 51, sample.mask.shape)):
+        alone = road.removed(sample.images[[row]], mask[None], noise)
+        together = road.removed(sample.images, np.broadcast_to(mask, sample.mask.shape), noise)
+        np.testing.assert_array_equal(alone[0], together[row])
+    np.testing.assert_array_equal(cells[Cell("perfect", "road")], cells[Cell("again", "road")])
 
 
 @pytest.mark.parametrize("batch", ["B", 3])
