@@ -166,7 +166,7 @@ def _grad_cam(name: str, ground: RivalGround) -> Timed:
     )
     macs = ground.artefact.pair.fused.card.cost.get("classifier_macs")
     cost = {} if macs is None else {"macs": macs * (1.0 + 2.0 * layer.tail)}
-    return _timed(name, ground, lambda images: maps(images, np.zeros(len(images), np.int64), 0), stated, cost)
+    return _timed(name, ground, lambda images: maps(images, *np.zeros((2, len(images)), np.int64)), stated, cost)
 
 
 def _rise(name: str, ground: RivalGround) -> Timed:
@@ -183,7 +183,7 @@ def _rise(name: str, ground: RivalGround) -> Timed:
     cost = {} if macs is None else {"macs": MASKS * macs}
 
     def run(images: Images) -> object:
-        return maps(images, np.zeros(len(images), np.int64), 0)
+        return maps(images, *np.zeros((2, len(images)), np.int64))
 
     return _timed(f"{name}-{MASKS}", ground, run, stated, cost, MASKS / at_once)
 

@@ -82,15 +82,22 @@ def build_graph(name: str, classifier: FrozenClassifier, explainer: Explainer) -
     if name == RECIPRO:
         return rival_graph(RECIPRO_CAM, classifier, batch=1)
     config = ExportConfig(opset=OPSET, max_batch=MAX_BATCH, certify=name if name in CERTIFICATES else None)
-    card = Card(
-        classifier.card(), classifier.rule.to_card(), ExplainerCard(explainer.kind, 0, classifier.taps), threshold=0.5
-    )
-    module: nn.Module = FusedGraph(classifier, deployed(explainer), card, config)
+    module: nn.Module = FusedGraph(classifier, deployed(explainer), card_of(classifier, explainer), config)
     outputs = config.outputs
     if name == ALONE:
         module, outputs = ClassifierGraph(classifier), (LOGITS,)
     image = torch.zeros(2, classifier.rule.height, classifier.rule.width, 3, dtype=torch.uint8)
     return onnx_from_module(module.eval(), (image,), (IMAGE,), outputs, OPSET, MAX_BATCH)
+
+
+def card_of(classifier: FrozenClassifier, explainer: Explainer, height: int = 0, width: int = 0) -> Card:
+    """What a fused graph of the study would carry.
+
+    Args:
+        height, width: of the saliency; graphs that are only timed need none.
+    """
+    made = ExplainerCard(explainer.kind, 0, classifier.taps, height, width)
+    return Card(classifier.card(), classifier.rule.to_card(), made, threshold=0.5)
 
 
 def write_graphs(

@@ -45,6 +45,15 @@ RiseMasks = Annotated[int, typer.Option(min=1, help="Masks of RISE: its passes a
 OptimiseSteps = Annotated[
     int, typer.Option(min=0, help="Steps of a map that is optimised for each picture; 0 leaves it out. Needs --run.")
 ]
+Costly = Annotated[
+    int,
+    typer.Option(
+        min=1,
+        metavar="N",
+        help="Pictures a set, evenly spread, on which maps that perturb or optimise are made; compared on these alone.",
+    ),
+]
+Threads = Annotated[int | None, typer.Option(min=1, help="Cores to use. [default: all that this process may]")]
 Seed = Annotated[int, typer.Option(help="Of random maps, ties, metrics and the bootstrap.")]
 Provider = Annotated[
     str | None, typer.Option(help="cpu, cuda or tensorrt. [default: the best that really loads, and it is said]")
@@ -66,6 +75,8 @@ def evaluate(
     limit: Limit = None,
     rise_masks: RiseMasks = 1000,
     optimise_steps: OptimiseSteps = 0,
+    costly: Costly = 30,
+    threads: Threads = None,
     seed: Seed = 0,
     provider: Provider = None,
     output: Output = None,
@@ -88,15 +99,22 @@ def evaluate(
     if output is not None:
         check_output(output)
     options = {"--data": data, "--run": run, "--maps": maps, "--metrics": metrics, "--truth": truth, "--limit": limit}
-    options |= {"--rise-masks": rise_masks, "--optimise-steps": optimise_steps, "--seed": seed, "--provider": provider}
+    options |= {"--rise-masks": rise_masks, "--optimise-steps": optimise_steps, "--costly": costly}
+    options |= {"--threads": threads, "--seed": seed, "--provider": provider}
     command = _command(file, options)
-    settings = EvaluateSettings(run, maps, metrics, rise_masks, optimise_steps, seed, provider, command)
+    settings = EvaluateSettings(
+        run, maps, metrics, rise_masks, optimise_steps, seed, provider, command, costly, threads, _say
+    )
     found = evaluate_graph(file, picture_sets(data, truth, limit), settings)
     written = write_evaluation(found, output) if output is not None else []
     if as_json:
         _print_record(found)
     else:
         _print(found, written)
+
+
+def _say(words: str) -> None:
+    typer.echo(words, err=True)
 
 
 def _command(file: Path, options: Mapping[str, object]) -> str:
@@ -119,15 +137,15 @@ def _print_record(found: Evaluation) -> None:
 def _print(found: Evaluation, written: list[Path]) -> None:
     """Tables, sentences and notes on standard output."""
     from whymask.benchmarks.cli import wide_console
-    from whymask.benchmarks.suite.suite_tables import LEGEND, terminal_table
+    from whymask.benchmarks.suite.suite_tables import LEGEND, speed_lines, terminal_table
     from whymask.benchmarks.suite.summary import sentence
 
     console = wide_console()
     for summary, record in zip(found.summaries, found.record["sets"], strict=True):
         console.print(terminal_table(summary))
         console.print(sentence(summary), markup=False, soft_wrap=True, style="bold")
-        speed, unreadable = record["speed"], len(record["unreadable"])
-        notes = [f"{speed['images_per_second']:.3g} images/s, {speed['graph_passes']:,} passes of the graph"]
+        unreadable = len(record["unreadable"])
+        notes = speed_lines(record)
         notes += [f"{unreadable} files could not be read: {'; '.join(record['unreadable'][:3])}"] if unreadable else []
         for note in notes:
             console.print(f"· {note}", markup=False, soft_wrap=True)

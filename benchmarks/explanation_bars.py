@@ -11,13 +11,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from whymask.benchmarks.baselines import CAM, EXPLAINER
 from whymask.benchmarks.intervals import CONFIDENCE, Interval
 from whymask.benchmarks.overlap import RESAMPLES
 from whymask.benchmarks.suite.record import Record, cells_from_record, columns_from_record
 from whymask.benchmarks.suite.sample import Cell, Cells
-from whymask.benchmarks.suite.summary import APART, ROBUST, SAME_AREAS, Summary, summarise
+from whymask.benchmarks.suite.summary import ROBUST, SAME_AREAS, Summary, summarise
+from whymask.benchmarks.suite.verdicts import APART
 
 NAMED = (CAM, "grad_cam", "rise", "recipro_cam")
 """The maps that the bars name: what people use, and the rival that deploys."""
@@ -75,11 +77,11 @@ def bars_from_records(
 
 
 def ratio_interval(cells: Cells, above: Cell, below: Sequence[Cell], seed: int = 0) -> Interval:
-    """Mean of a cell over the best mean of others, over the same pictures: paired bootstrap.
+    """Mean of a cell over the best mean of others, over the pictures that all of them have: paired bootstrap.
 
     The best of each resample, since which of them is the best is itself a matter of chance.
     """
-    values = np.stack([cells[cell] for cell in (above, *below)], axis=1)
+    values = shared_values(cells, (above, *below))
     rows = np.random.default_rng(seed).integers(len(values), size=(RESAMPLES, len(values)))
     means = values[rows].mean(axis=1)
     ratios = means[:, 0] / np.maximum(means[:, 1:].max(axis=1), 1e-9)
@@ -87,6 +89,13 @@ def ratio_interval(cells: Cells, above: Cell, below: Sequence[Cell], seed: int =
     low, high = np.quantile(ratios, [tail, 1.0 - tail])
     whole = values.mean(axis=0)
     return Interval(float(whole[0] / max(whole[1:].max(), 1e-9)), float(low), float(high))
+
+
+def shared_values(cells: Cells, named: Sequence[Cell]) -> NDArray[np.float64]:
+    """The numbers of some cells in the pictures that have all of them: float64 (n, cells)."""
+    values = np.stack([cells[cell] for cell in named], axis=1)
+    chosen: NDArray[np.float64] = values[~np.isnan(values).any(axis=1)]
+    return chosen
 
 
 def _kept(record: Record, method: Record) -> Iterator[Bar]:
@@ -103,26 +112,41 @@ def _kept(record: Record, method: Record) -> Iterator[Bar]:
 def _auc(cells: Cells, record: Record, name: str) -> Iterator[Bar]:
     own = Cell(EXPLAINER, AUC)
     named = [Cell(each, AUC) for each in NAMED if Cell(each, AUC) in cells]
-    best = max(named, key=lambda cell: cells[cell].mean())
+    shared = shared_values(cells, [own, *named])
+    best = named[int(shared[:, 1:].mean(axis=0).argmax())]
     ratio = ratio_interval(cells, own, named)
     asked = f"AUC of retention over 2–60 % at least {LEAST_AUC_RATIO} × the best of {', '.join(c.map for c in named)}"
-    yield Bar(asked, name, f"{_text(ratio)}, best is {best.map}", ratio.value >= LEAST_AUC_RATIO)
+    fewer = _fewer(len(shared), record)
+    yield Bar(asked, name, f"{_text(ratio)}{fewer}, best is {best.map}", ratio.value >= LEAST_AUC_RATIO)
     optimised = Cell(OPTIMISED, AUC)
     if optimised not in cells:
         return
     ratio = ratio_interval(cells, own, [optimised])
     asked = f"the same AUC at least {LEAST_OF_OPTIMISED} × that of per-image optimisation"
-    yield Bar(asked, name, _text(ratio), ratio.value >= LEAST_OF_OPTIMISED)
+    fewer = _fewer(len(shared_values(cells, [own, optimised])), record)
+    yield Bar(asked, name, f"{_text(ratio)}{fewer}", ratio.value >= LEAST_OF_OPTIMISED)
     # The explainer's map comes with the graph's own pass, which the runner times like any other map.
-    costs = record["speed"]["maps"]
-    share = costs[EXPLAINER]["seconds"] / max(costs[OPTIMISED]["seconds"], 1e-9)
+    one, other = (_seconds_a_picture(record, each) for each in (EXPLAINER, OPTIMISED))
+    share = one / max(other, 1e-9)
     asked = f"at most {MOST_OF_ITS_TIME:.0%} of its time"
     yield Bar(asked, name, f"{share:.2%}", share <= MOST_OF_ITS_TIME)
 
 
+def _fewer(n: int, record: Record) -> str:
+    """The number of pictures, where it is not the set's."""
+    return "" if n == len(record["files"]) else f" at n = {n}"
+
+
+def _seconds_a_picture(record: Record, name: str) -> float:
+    cost = record["speed"]["maps"][name]
+    return float(cost["seconds"]) / max(int(cost.get("pictures", len(record["files"]))), 1)
+
+
 def _apart(summary: Summary, column: str) -> Bar:
     figures = {each.cell.map: each for each in summary.rivals(column) if each.cell.map in NAMED}
-    missed = [f"{name} ({figure.verdict})" for name, figure in figures.items() if figure.verdict != APART]
+    missed = [
+        f"{summary.label(name)} ({figure.verdict})" for name, figure in figures.items() if figure.verdict != APART
+    ]
     own = summary.figures[Cell(EXPLAINER, column)].mean
     said = f"{_text(own)}; " + (f"not apart from {', '.join(missed)}" if missed else "apart from all")
     asked = f"{column} better than each of {', '.join(figures)}, intervals apart"
@@ -138,12 +162,15 @@ def _located(record: Record, method: Record) -> Iterator[Bar]:
         yield Bar(asked, name, f"{precision:.1%} (IoU {iou:.2f})", precision >= LEAST_PRECISION)
         return
     for column in LOCATED_COLUMNS:
-        means = {cell.map: float(np.nanmean(cells[cell])) for cell in cells if cell.column == column}
-        others = {each: means[each] for each in NAMED if each in means}
-        best = max(others, key=lambda each: others[each])
-        said = f"{means[EXPLAINER]:.3f}, best other {best} {others[best]:.3f}"
-        asked = f"{column} inside the boxes above {', '.join(others)}"
-        yield Bar(asked, name, said, means[EXPLAINER] > others[best])
+        own = Cell(EXPLAINER, column)
+        pairs = {each: shared_values(cells, [own, Cell(each, column)]) for each in NAMED if Cell(each, column) in cells}
+        lead = {each: float((values[:, 0] - values[:, 1]).mean()) for each, values in pairs.items()}
+        best = min(lead, key=lambda each: lead[each])
+        mine, its = pairs[best].mean(axis=0)
+        known = int((~np.isnan(cells[own])).sum())
+        fewer = "" if len(pairs[best]) == known else f" at n = {len(pairs[best])}"
+        asked = f"{column} inside the boxes above {', '.join(pairs)}"
+        yield Bar(asked, name, f"{mine:.3f}{fewer}, best other {best} {its:.3f}", lead[best] > 0)
 
 
 def _text(interval: Interval) -> str:

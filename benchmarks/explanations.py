@@ -31,7 +31,7 @@ from whymask.runtime.files import write_atomically
 
 if TYPE_CHECKING:
     from whymask.benchmarks.suite.evaluate import EvaluateSettings
-    from whymask.benchmarks.suite.runner import PictureSet
+    from whymask.benchmarks.suite.measured import PictureSet
     from whymask.train.config import TrainConfig
 
 RESULTS = REPOSITORY / "benchmarks" / "results" / "explanations"
@@ -94,7 +94,7 @@ def suite(classifier: str, limit: int = typer.Option(PICTURES, help="Pictures a 
     Example: python -m whymask.benchmarks.explanations suite mobilenet_v2_tf
     """
     from whymask.benchmarks.suite.evaluate import limited
-    from whymask.benchmarks.suite.runner import PictureSet
+    from whymask.benchmarks.suite.measured import PictureSet
 
     sets = [limited(PictureSet(name, images), limit) for name, images in evaluation_sets(data_root()).items()]
     _evaluate(classifier, "suite", sets)
@@ -108,7 +108,7 @@ def located(classifier: str, limit: int = typer.Option(PICTURES, help="Pictures 
     """
     from whymask.benchmarks.asked_graph import AskedGraph
     from whymask.benchmarks.suite.evaluate import limited
-    from whymask.benchmarks.suite.runner import PictureSet
+    from whymask.benchmarks.suite.measured import PictureSet
     from whymask.benchmarks.truth_sets import boxed_images, planted_objects, where_predicted
     from whymask.runtime.explainer import load
 

@@ -9,7 +9,7 @@ from whymask.benchmarks.explanation_bars import Bar, bars_from_records
 from whymask.benchmarks.leaks.page import sentence as leak_sentence
 from whymask.benchmarks.refinement_page import finding
 from whymask.benchmarks.suite.sample import Cell
-from whymask.benchmarks.suite.suite_tables import WHOLE_HEAD, facts, text_from_interval, whole_rows
+from whymask.benchmarks.suite.suite_tables import WHOLE_HEAD, facts, ratio_text, text_from_interval, whole_rows
 from whymask.benchmarks.suite.summary import Summary, summaries
 from whymask.benchmarks.tables import table
 
@@ -77,12 +77,13 @@ def _section(name: str, found: Mapping[str, Any]) -> str:
 
 def _set_section(summary: Summary) -> str:
     columns = [column for column in summary.columns if column.name in SHOWN]
+    cells = {name: [Cell(name, column.name) for column in columns] for name in summary.maps}
     rows = [
-        [name, *[text_from_interval(summary.figures[Cell(name, column.name)].mean) for column in columns]]
+        [summary.label(name), *[text_from_interval(summary.figures[cell].mean) for cell in cells[name]]]
         for name in summary.maps
-        if all(Cell(name, column.name) in summary.figures for column in columns)
+        if all(cell in summary.figures for cell in cells[name])
     ]
-    ratios = "\n".join(f"- {ratio.name}: {text_from_interval(ratio.interval)}." for ratio in summary.ratios)
+    ratios = "\n".join(f"- {ratio_text(ratio)}." for ratio in summary.ratios)
     parts = [
         f"### {summary.name}, n = {summary.images}",
         table(["map", *[f"{column.name} ({column.better})" for column in columns]], rows),

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from whymask.benchmarks.asked_graph import AskedGraph
 from whymask.benchmarks.masking import background_from_fill, compose, keep_first, pixel_count
 from whymask.benchmarks.pictures import read_pictures
-from whymask.benchmarks.suite.backgrounds import backgrounds, strangers
+from whymask.benchmarks.suite.backgrounds import backgrounds, strange_pictures
 from whymask.benchmarks.suite.orders import orders_from_maps
 from whymask.benchmarks.variants import Figures
 from whymask.runtime.card import LOGITS, MASK, SALIENCY
@@ -95,7 +95,7 @@ def shown(graph: AskedGraph, explainer: Explainer, images: Images, first: int) -
     outputs = graph.run(images, (LOGITS, SALIENCY, MASK))
     saliency = outputs[SALIENCY].astype(np.float32)
     resized = resize_map(saliency, *images.shape[1:3])
-    order = orders_from_maps({"": resized}, first, SEED)[""]
+    order = orders_from_maps({"": resized}, first + np.arange(len(images)), SEED)[""]
     fill = background_from_fill(explainer.card.fill)
     logits, mask = outputs[LOGITS], outputs[MASK].astype(np.bool_)
     return Shown(images, first, logits, logits.argmax(axis=1), saliency, mask, order, fill)
@@ -109,8 +109,8 @@ def keeping_figures(graph: AskedGraph, chunk: Shown) -> Figures:
         over areas and the suite's five backgrounds, four where no picture of another class is at hand; `kl`: mean
         KL(f(x) ‖ f(e)) in nats, rest filled.
     """
-    behind = backgrounds(chunk.images, chunk.top1, chunk.fill, chunk.first, SEED)
-    absent = strangers(chunk.top1) < 0
+    others, has_other = strange_pictures(chunk.images, chunk.top1)
+    behind = backgrounds(chunk.images, others, chunk.fill, chunk.first + np.arange(len(chunk.images)), SEED)
     figures: Figures = {}
     kept, divergences, robust = [], [], []
     for area in AREAS:
@@ -118,7 +118,7 @@ def keeping_figures(graph: AskedGraph, chunk: Shown) -> Figures:
         for kind, background in behind.items():
             logits = graph.logits(compose(chunk.images, masks, background))
             stays = (logits.argmax(axis=1) == chunk.top1).astype(np.float64)
-            robust.append(np.where(absent, np.nan, stays) if kind == "other" else stays)
+            robust.append(np.where(has_other, stays, np.nan) if kind == "other" else stays)
             if kind == "fill":
                 kept.append(stays)
                 figures[f"retention_at_{round(100 * area)}"] = stays

@@ -10,8 +10,9 @@ from quadrant import SIZE, explainer, oracle, pictures
 from whymask.benchmarks.asked_graph import AskedGraph
 from whymask.benchmarks.masking import compose, keep_first
 from whymask.benchmarks.rivals.rival import Rival
+from whymask.benchmarks.suite.measured import PictureSet
 from whymask.benchmarks.suite.record import record_from_measurements
-from whymask.benchmarks.suite.runner import PictureSet, Suite
+from whymask.benchmarks.suite.runner import Suite
 from whymask.benchmarks.suite.sample import Cell, Cells, Column, Metric, Sample
 
 HALF = SIZE // 2
@@ -24,8 +25,8 @@ def quadrant(images: np.ndarray, row: int, column: int) -> np.ndarray:
     return maps.repeat(HALF, axis=1).repeat(HALF, axis=2)
 
 
-WRONG = Rival("wrong", "the quadrant at the lower right", lambda images, target, first: quadrant(images, 1, 1), 3.0)
-RIGHT = Rival("right", "the quadrant that decides", lambda images, target, first: quadrant(images, 0, 0), 2.0)
+WRONG = Rival("wrong", "the quadrant at the lower right", lambda images, target, places: quadrant(images, 1, 1), 3.0)
+RIGHT = Rival("right", "the quadrant that decides", lambda images, target, places: quadrant(images, 0, 0), 2.0)
 
 
 def _kept(ask, sample: Sample, seed: int) -> Cells:
@@ -49,7 +50,7 @@ def _inside(ask, sample: Sample, seed: int) -> Cells:
 
 def _first(ask, sample: Sample, seed: int) -> Cells:
     """The position of the picture, for the explainer alone: no side of it is better."""
-    return {Cell("explainer", "first"): sample.first + np.arange(len(sample.images), dtype=np.float64)}
+    return {Cell("explainer", "first"): sample.places.astype(np.float64)}
 
 
 KEPT = Metric("kept", (Column("kept", "higher", "class kept on a quarter of the pixels, fill"),), _kept)

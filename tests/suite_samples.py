@@ -6,6 +6,7 @@ import numpy as np
 import quadrant
 
 from whymask.benchmarks.masking import background_from_fill
+from whymask.benchmarks.suite.backgrounds import strange_pictures
 from whymask.benchmarks.suite.orders import orders_from_maps
 from whymask.benchmarks.suite.sample import Ask, Sample
 
@@ -22,20 +23,24 @@ def quadrant_sample(count: int = 4) -> tuple[Ask, Sample]:
     images = np.stack(quadrant.pictures(count))
     truth = np.broadcast_to(quadrant.oracle() > 0, images.shape[:3])
     perfect = truth.astype(np.float32)
-    orders = orders_from_maps({"perfect": perfect}, 0, 0)
+    orders = orders_from_maps({"perfect": perfect}, np.arange(count), 0)
     # The exact reverse, so that what is removed first and last changes places.
     orders |= {"reversed": orders["perfect"][:, ::-1].copy(), "again": orders["perfect"]}
     logits = ask(images)
+    target = logits.argmax(axis=1)
+    others, has_other = strange_pictures(images, target)
     sample = Sample(
         names=tuple(f"picture {i}" for i in range(count)),
-        first=0,
+        places=np.arange(count),
         images=images,
-        target=logits.argmax(axis=1),
+        target=target,
         logits=logits,
         mask=truth.copy(),
         maps={"perfect": perfect, "reversed": -perfect, "again": perfect},
         orders=orders,
         fill=background_from_fill(quadrant.FILL),
+        strangers=others,
+        has_stranger=has_other,
         truth=truth,
     )
     return ask, sample
@@ -57,7 +62,7 @@ def white_sample() -> Sample:
     truth[:, :, 0] = True
     return Sample(
         names=("white",),
-        first=0,
+        places=np.zeros(1, np.int64),
         images=images,
         target=np.array([1]),
         logits=counting_ask(images),
@@ -65,5 +70,7 @@ def white_sample() -> Sample:
         maps={"falling": relevance},
         orders={"falling": np.arange(SIDE * SIDE)[None]},
         fill=np.zeros(3, np.uint8),
+        strangers=images,
+        has_stranger=np.zeros(1, np.bool_),
         truth=truth,
     )

@@ -42,8 +42,8 @@ def integrated_gradients_maps(classifier: FrozenClassifier, fill: NDArray[np.uin
     _captum()
     size = max(1, ROWS // STEPS)
 
-    def maps(images: NDArray[np.uint8], target: NDArray[np.int64], first: int) -> NDArray[np.float32]:
-        del first
+    def maps(images: NDArray[np.uint8], target: NDArray[np.int64], places: NDArray[np.int64]) -> NDArray[np.float32]:
+        del places
         starts = range(0, len(images), size)
         blocks = [(images[i : i + size], target[i : i + size]) for i in starts]
         parts = [integrated_gradients(classifier, fill, *block).abs().sum(1).cpu().numpy() for block in blocks]
@@ -100,8 +100,8 @@ def occlusion_maps(classifier: FrozenClassifier, fill: NDArray[np.uint8]) -> Map
     method = _captum().Occlusion(lambda x: classifier(x).softmax(1))
 
     @torch.no_grad()
-    def maps(images: NDArray[np.uint8], target: NDArray[np.int64], first: int) -> NDArray[np.float32]:
-        del first
+    def maps(images: NDArray[np.uint8], target: NDArray[np.int64], places: NDArray[np.int64]) -> NDArray[np.float32]:
+        del places
         x = normalised(classifier, images)
         windows, steps = zip(*(window_and_step(length) for length in x.shape[2:]), strict=True)
         attribution = method.attribute(

@@ -46,8 +46,8 @@ def gradcam_maps(classifier: FrozenClassifier, layer: Layer, name: str) -> Maps:
     package = _package()
     method, goal = getattr(package, CLASSES[name]), package.utils.model_targets.ClassifierOutputTarget
 
-    def maps(images: NDArray[np.uint8], target: NDArray[np.int64], first: int) -> NDArray[np.float32]:
-        del first
+    def maps(images: NDArray[np.uint8], target: NDArray[np.int64], places: NDArray[np.int64]) -> NDArray[np.float32]:
+        del places
         cut = CutClassifier(classifier, layer.tap, layer.calls)
         with torch.inference_mode(False), torch.enable_grad():
             cam = method(cut, [cut.point], reshape_transform=layer.tap.to_map)

@@ -62,8 +62,8 @@ def optimised_rival(
     # Before the first step the whole picture is asked, and once more for its class activation map.
     passes = 1.0 + classifier.has_class_evidence + steps * config.draws * asked * FORWARD_AND_BACKWARD
 
-    def maps(images: NDArray[np.uint8], target: NDArray[np.int64], first: int) -> NDArray[np.float32]:
-        del first
+    def maps(images: NDArray[np.uint8], target: NDArray[np.int64], places: NDArray[np.int64]) -> NDArray[np.float32]:
+        del places
         pixels = torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2).float()
         found: NDArray[np.float32] = optimise(classifier, pixels, torch.from_numpy(target), config).numpy()
         return found

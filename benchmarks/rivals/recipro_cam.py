@@ -37,8 +37,8 @@ def recipro_cam_maps(classifier: FrozenClassifier, layer: Layer) -> Maps:
     weights = in_layout(tap, gaussian_masks(tap.height, tap.width).to(classifier.mean.device))
 
     @torch.no_grad()
-    def maps(images: NDArray[np.uint8], target: NDArray[np.int64], first: int) -> NDArray[np.float32]:
-        del first
+    def maps(images: NDArray[np.uint8], target: NDArray[np.int64], places: NDArray[np.int64]) -> NDArray[np.float32]:
+        del places
         pairs = zip(normalised(classifier, images), target.tolist(), strict=True)
         # float64: the cells' probabilities may differ in their last float32 digits only.
         scores = [masked_logits(classifier, layer, x[None], weights).double().softmax(1)[:, c] for x, c in pairs]

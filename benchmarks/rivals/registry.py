@@ -133,22 +133,22 @@ def _check_names(names: Sequence[str], known: Sequence[str]) -> None:
 
 
 def _random(name: str, ground: _Ground) -> Rival:
-    def maps(images: NDArray[np.uint8], target: NDArray[np.int64], first: int) -> NDArray[np.float32]:
+    def maps(images: NDArray[np.uint8], target: NDArray[np.int64], places: NDArray[np.int64]) -> NDArray[np.float32]:
         del target
-        rngs = [np.random.default_rng([ground.seed, first + i, 0]) for i in range(len(images))]
+        rngs = [np.random.default_rng([ground.seed, place, 0]) for place in places.tolist()]
         return np.stack([baselines.random_map(*ground.saliency_size, rng) for rng in rngs])
 
-    return Rival(name, baselines.STATED[baselines.RANDOM], maps, 0.0)
+    return Rival(name, baselines.STATED[baselines.RANDOM], maps, 0.0, shareable=True)
 
 
 def _centre(name: str, ground: _Ground) -> Rival:
     centre = baselines.centre_map(*ground.size)
 
-    def maps(images: NDArray[np.uint8], target: NDArray[np.int64], first: int) -> NDArray[np.float32]:
-        del target, first
+    def maps(images: NDArray[np.uint8], target: NDArray[np.int64], places: NDArray[np.int64]) -> NDArray[np.float32]:
+        del target, places
         return np.broadcast_to(centre, (len(images), *centre.shape))
 
-    return Rival(name, baselines.STATED[baselines.CENTRE], maps, 0.0)
+    return Rival(name, baselines.STATED[baselines.CENTRE], maps, 0.0, shareable=True)
 
 
 def _cam(name: str, ground: _Ground) -> Rival:
@@ -159,8 +159,8 @@ def _cam(name: str, ground: _Ground) -> Rival:
         )
     class_maps = baselines.class_maps_from_classifier(classifier)
 
-    def maps(images: NDArray[np.uint8], target: NDArray[np.int64], first: int) -> NDArray[np.float32]:
-        del first
+    def maps(images: NDArray[np.uint8], target: NDArray[np.int64], places: NDArray[np.int64]) -> NDArray[np.float32]:
+        del places
         return class_maps(images, target)
 
     return Rival(name, baselines.STATED[baselines.CAM], maps, 1.0)
@@ -189,6 +189,14 @@ def _recipro_cam(name: str, ground: _Ground) -> Rival:
     cells = layer.tap.height * layer.tap.width
     stated = f"Recipro-CAM (Byun and Lee 2022), Gaussian 3 × 3, {cells} cells{_at(layer)}"
     return Rival(name, stated, recipro_cam_maps(classifier, layer), 1.0 + (cells - 1) * layer.tail)
+
+
+def _score_cam(name: str, ground: _Ground) -> Rival:
+    classifier, layer = ground.frozen, ground.layer
+    from whymask.benchmarks.rivals.score_cam import score_cam_maps
+
+    stated = f"Score-CAM (Wang et al. 2020), {layer.tap.channels} channels over the card's fill{_at(layer)}"
+    return Rival(name, stated, score_cam_maps(classifier, layer, ground.fill), 1.0 + layer.tap.channels)
 
 
 def _at(layer: Layer) -> str:
@@ -223,7 +231,7 @@ def _rise(name: str, ground: _Ground) -> Rival:
         f"RISE (Petsiuk et al. 2018), {masks.count} masks of {CELLS} × {CELLS} cells, p = {KEEP}, the card's fill; "
         "asks the shipped graph"
     )
-    return Rival(name, stated, rise_maps(ground.ask, ground.fill, masks), float(masks.count))
+    return Rival(name, stated, rise_maps(ground.ask, ground.fill, masks), float(masks.count), shareable=True)
 
 
 BUILDERS: Mapping[str, Callable[[str, _Ground], Rival]] = {
@@ -234,6 +242,7 @@ BUILDERS: Mapping[str, Callable[[str, _Ground], Rival]] = {
     "recipro_cam": _recipro_cam,
     "integrated_gradients": _integrated_gradients,
     "occlusion": _occlusion,
+    "score_cam": _score_cam,
     "rise": _rise,
 }
 NAMES = tuple(BUILDERS)

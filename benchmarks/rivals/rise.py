@@ -22,8 +22,8 @@ MASKS = 1000
 CELLS = 7
 KEEP = 0.5
 """Share of cells that a mask shows, E[M]."""
-ROWS = 256
-"""Most pictures in one question."""
+ROWS = 32
+"""Most pictures in one question: more masks than these leave the cache before they are weighed."""
 
 
 class RandomMasks:
@@ -67,14 +67,12 @@ def rise_maps(ask: Ask, fill: NDArray[np.uint8], masks: RandomMasks) -> Maps:
         masks: shared by all pictures.
     """
 
-    def maps(images: NDArray[np.uint8], target: NDArray[np.int64], first: int) -> NDArray[np.float32]:
-        del first
+    def maps(images: NDArray[np.uint8], target: NDArray[np.int64], places: NDArray[np.int64]) -> NDArray[np.float32]:
+        del places
         sums = np.zeros((len(images), images.shape[1] * images.shape[2]))
         for block in masks.blocks():
-            # Colours beside each other in a row, as in the picture: numpy is slow on an innermost axis of three.
-            spread = np.repeat(block, 3, axis=2)
             for i, image in enumerate(images):
-                logits = ask(dimmed(image, spread, fill))
+                logits = ask(dimmed(image, block, fill))
                 sums[i] += probability(logits, np.full(len(block), target[i])) @ block.reshape(len(block), -1)
         relevance: NDArray[np.float32] = (sums / (masks.count * KEEP)).astype(np.float32)
         return relevance.reshape(images.shape[:3])
@@ -82,19 +80,23 @@ def rise_maps(ask: Ask, fill: NDArray[np.uint8], masks: RandomMasks) -> Maps:
     return maps
 
 
-def dimmed(image: NDArray[np.uint8], spread: NDArray[np.float32], fill: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def dimmed(image: NDArray[np.uint8], masks: NDArray[np.float32], fill: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """The picture under each mask, mixed with the fill where the mask is between 0 and 1.
 
     Args:
         image: uint8, (H, W, 3).
-        spread: float32, (N, H, W·3), each value of a mask three times.
+        masks: float32, (N, H, W), in [0, 1].
         fill: uint8, (3,).
 
     Returns:
         uint8, (N, H, W, 3).
     """
-    height, width = image.shape[:2]
-    background = np.tile(fill.astype(np.float32), width)
-    mixed = spread * (image.reshape(height, -1) - background)
-    mixed += background + np.float32(0.5)  # to the nearest: casting cuts off
-    return mixed.astype(np.uint8).reshape(-1, height, width, 3)
+    shown = np.empty((len(masks), *image.shape), np.uint8)
+    # A colour of a mask at a time stays in the cache; numpy is slow on an innermost axis of three.
+    for colour, background in enumerate(fill.astype(np.float32)):
+        above = image[..., colour] - background
+        for mask, each in zip(masks, shown, strict=True):
+            mixed = mask * above
+            mixed += background + np.float32(0.5)  # to the nearest: casting cuts off
+            each[..., colour] = mixed
+    return shown

@@ -36,22 +36,26 @@ COLUMNS = (
 
 
 def backgrounds(
-    images: NDArray[np.uint8], target: NDArray[np.int64], fill: NDArray[np.uint8], first: int, seed: int
+    images: NDArray[np.uint8],
+    strangers: NDArray[np.uint8],
+    fill: NDArray[np.uint8],
+    places: NDArray[np.int64],
+    seed: int,
 ) -> dict[str, NDArray[np.uint8]]:
     """What lies behind kept pixels, by kind: uint8 (B, H, W, 3) each, the same for every map.
 
     Args:
         images: uint8, (B, H, W, 3).
-        target: int64, (B,), their classes; see `strangers`.
+        strangers: uint8, (B, H, W, 3), one of another class for each; see `strange_pictures`.
         fill: uint8, (3,), the card's colour.
-        first: position of the first picture in its set.
+        places: int64, (B,), of the pictures in their set.
         seed: of the run.
     """
     return {
         "fill": np.ascontiguousarray(np.broadcast_to(fill, images.shape)),
         "blur": blurred(images),
-        "colour": np.stack([_noisy_colour(image.shape, [seed, first + i]) for i, image in enumerate(images)]),
-        "other": images[np.where(strangers(target) < 0, np.arange(len(images)), strangers(target))],
+        "colour": np.stack([_noisy_colour(images.shape[1:], [seed, place]) for place in places.tolist()]),
+        "other": strangers,
         "black": np.zeros_like(images),
     }
 
@@ -68,6 +72,18 @@ def strangers(target: NDArray[np.int64]) -> NDArray[np.int64]:
     return np.where(differs.any(axis=1), chosen, -1)
 
 
+def strange_pictures(
+    images: NDArray[np.uint8], target: NDArray[np.int64]
+) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+    """The pictures of `strangers`, uint8 (B, H, W, 3), and whether there is one, bool (B,).
+
+    Where there is none, the picture itself stands in for it.
+    """
+    found = strangers(target)
+    has = found >= 0
+    return images[np.where(has, found, np.arange(len(images)))], has
+
+
 def _noisy_colour(shape: tuple[int, ...], seed: list[int]) -> NDArray[np.uint8]:
     rng = np.random.default_rng([*seed, _BACKGROUND])
     noise = rng.standard_normal(shape, np.float32) * np.float32(NOISE_DEVIATION)
@@ -78,12 +94,12 @@ def _noisy_colour(shape: tuple[int, ...], seed: list[int]) -> NDArray[np.uint8]:
 
 def measure_robust(ask: Ask, sample: Sample, seed: int) -> Cells:
     """Fill `COLUMNS` for every map."""
-    behind = backgrounds(sample.images, sample.target, sample.fill, sample.first, seed)
+    behind = backgrounds(sample.images, sample.strangers, sample.fill, sample.places, seed)
     kept = answers(ask, sample.target, _variants(sample, behind)).kept
     kept = kept.reshape(len(sample.orders), len(AREAS) + 1, len(KINDS), -1)
     # Where no picture of another class is at hand, that kind has no say.
     voices = np.ones((len(KINDS), len(sample.target)))
-    voices[KINDS.index("other")] = strangers(sample.target) >= 0
+    voices[KINDS.index("other")] = sample.has_stranger
     cells: Cells = {}
     for name, at_areas in zip(sample.orders, kept, strict=True):
         shares = (at_areas * voices).sum(axis=1) / voices.sum(axis=0)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,17 +13,19 @@ from whymask.benchmarks import baselines
 from whymask.benchmarks.asked_graph import AskedGraph
 from whymask.benchmarks.evaluation import classifier_from_run, pictures_in, spread
 from whymask.benchmarks.forms import targets, write_forms
+from whymask.benchmarks.logits_alone import logits_backend
 from whymask.benchmarks.records import json_from_report
 from whymask.benchmarks.rivals.rise import MASKS
 from whymask.benchmarks.suite.gallery import Example, examples
+from whymask.benchmarks.suite.measured import PictureSet
 from whymask.benchmarks.suite.record import record_from_measurements
-from whymask.benchmarks.suite.runner import PictureSet, Suite
+from whymask.benchmarks.suite.runner import Suite, chunk_count
 from whymask.benchmarks.suite.suite_report import page_from_evaluation
 from whymask.benchmarks.suite.suite_tables import csv_from_record, page_from_record, with_figures
 from whymask.benchmarks.suite.summary import Summary, summaries
 from whymask.benchmarks.truth_sets import truth_for
 from whymask.runtime.errors import InputError
-from whymask.runtime.explainer import Explainer, load
+from whymask.runtime.explainer import ENGINE_SUFFIXES, Explainer, load
 
 if TYPE_CHECKING:
     from whymask.benchmarks.rivals.rival import Rival
@@ -44,6 +48,9 @@ class EvaluateSettings:
         seed: of random maps, ties, metrics and the bootstrap.
         provider: see `whymask.runtime.load`.
         command: what a reader runs to make it again.
+        costly: pictures a set, evenly spread, on which maps that perturb or optimise are made; None for all.
+        threads: of the processor; None takes all that this process may use.
+        say: told how long a set will take.
     """
 
     run: Path | None = None
@@ -54,6 +61,19 @@ class EvaluateSettings:
     seed: int = 0
     provider: str | None = None
     command: str = "whymask evaluate"
+    costly: int | None = None
+    threads: int | None = None
+    say: Callable[[str], None] = field(default=lambda words: None, repr=False)
+
+    def __post_init__(self) -> None:
+        """Refuse what judges nothing.
+
+        Raises:
+            InputError: no costly picture, or no thread.
+        """
+        for name, value in (("costly", self.costly), ("threads", self.threads)):
+            if value is not None and value < 1:
+                raise InputError(f"{name}: {value}, expected at least 1")
 
 
 @dataclass(frozen=True)
@@ -85,33 +105,46 @@ def evaluate_graph(file: Path, sets: Sequence[PictureSet], settings: EvaluateSet
         InputError: an unknown map or metric, or a set without a picture that can be read.
         MissingExtra: a package of a named map is not installed.
     """
-    with load(file, settings.provider) as explainer:
-        suite, left_out = suite_from_settings(explainer, settings, any(each.truth for each in sets))
+    sharing = Sharing.of(settings.threads or available_cores(), max((len(each.images) for each in sets), default=0))
+    inside = None if file.suffix in ENGINE_SUFFIXES else sharing.inside
+    with ExitStack() as stack:
+        explainer = stack.enter_context(load(file, settings.provider, threads=inside))
+        alone, asked = stack.enter_context(logits_backend(file, explainer, inside))
+        graph = AskedGraph(explainer, logits_alone=alone)
+        suite, left_out = suite_from_settings(explainer, graph, settings, any(each.truth for each in sets))
+        suite = replace(suite, threads=sharing.chunks)
         measured = [suite.measure(each) for each in sets]
         shown = [examples(suite, each) for each in measured]
-        record = record_from_measurements(file, suite, measured, left_out, settings.command)
+        record = record_from_measurements(file, suite, measured, left_out, settings.command, asked)
     found = summaries(record)
     return Evaluation(with_figures(record, found), found, shown)
 
 
 def suite_from_settings(
-    explainer: Explainer, settings: EvaluateSettings, has_truth: bool
+    explainer: Explainer,
+    graph: AskedGraph,
+    settings: EvaluateSettings,
+    has_truth: bool,
+    classifier: FrozenClassifier | None = None,
 ) -> tuple[Suite, dict[str, str]]:
     """The suite for a loaded graph, and why each map that is left out is not in it, by name.
 
     Args:
         explainer: the loaded graph.
+        graph: the same, counted.
         settings: which maps and metrics.
         has_truth: whether a set knows its objects.
+        classifier: the same classifier in torch, where it is at hand; None loads it from the settings' run, if any.
     """
     from whymask.benchmarks.rivals.registry import rivals
     from whymask.benchmarks.suite.registry import metrics_named
 
     metrics = metrics_named(settings.metrics, has_truth)
-    classifier = classifier_from_run(settings.run, explainer) if settings.run else None
+    if classifier is None and settings.run:
+        classifier = classifier_from_run(settings.run, explainer)
     extra = _optimised(explainer, classifier, settings)
     names = None if settings.maps is None else [*_maps(settings.maps), *(rival.name for rival in extra)]
-    card, graph = explainer.card, AskedGraph(explainer)
+    card = explainer.card
     judged, left_out = rivals(
         graph.logits,
         card,
@@ -122,7 +155,39 @@ def suite_from_settings(
         rise_masks=settings.rise_masks,
         extra=extra,
     )
-    return Suite(explainer, graph, judged, metrics, settings.seed), left_out
+    suite = Suite(explainer, graph, judged, metrics, settings.seed, settings.costly, say=settings.say)
+    return suite, left_out
+
+
+@dataclass(frozen=True)
+class Sharing:
+    """How cores are shared out.
+
+    Attributes:
+        chunks: threads that judge a chunk each.
+        inside: threads of each inside one operator of the graph.
+    """
+
+    chunks: int
+    inside: int
+
+    @staticmethod
+    def of(cores: int, pictures: int) -> Sharing:
+        """A core a chunk; more inside an operator where a set has fewer chunks than there are cores.
+
+        Args:
+            cores: at least 1.
+            pictures: of the largest set.
+        """
+        chunks = min(cores, chunk_count(pictures))
+        return Sharing(chunks, max(1, cores // chunks))
+
+
+def available_cores() -> int:
+    """Cores that this process may use, which in a container are fewer than the machine has."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _optimised(explainer: Explainer, classifier: FrozenClassifier | None, settings: EvaluateSettings) -> list[Rival]:

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from whymask.benchmarks.masking import background_from_fill
 from whymask.benchmarks.pictures import read_pictures
 from whymask.benchmarks.report import Html, figure, gallery
-from whymask.benchmarks.suite.runner import Measured, Suite
+from whymask.benchmarks.suite.measured import Measured
+from whymask.benchmarks.suite.runner import Suite
 from whymask.runtime.card import MASK
 from whymask.runtime.overlay import draw
 

@@ -21,12 +21,14 @@ TIES = 1
 """Last part of the seed of ties, as in the earlier study, so that both rank alike."""
 
 
-def orders_from_maps(maps: Mapping[str, NDArray[np.float32]], first: int, seed: int) -> dict[str, NDArray[np.int64]]:
+def orders_from_maps(
+    maps: Mapping[str, NDArray[np.float32]], places: NDArray[np.int64], seed: int
+) -> dict[str, NDArray[np.int64]]:
     """Pixels from the most relevant to the least, ties in seeded random order.
 
     Args:
         maps: by name, float32 (B, H, W), any range.
-        first: position of the first picture in its set; picture i is seeded by `[seed, first + i, TIES]`.
+        places: int64, (B,), of the pictures in their set; one is seeded by `[seed, its place, TIES]`.
         seed: of the run.
 
     Returns:
@@ -39,8 +41,8 @@ def orders_from_maps(maps: Mapping[str, NDArray[np.float32]], first: int, seed: 
         if np.isnan(values).any():
             raise InputError(f"map {name}: holds NaN, expected numbers; a map that cannot be ranked cannot be compared")
     orders = {name: np.empty((len(values), values[0].size), np.int64) for name, values in maps.items()}
-    for i in range(max((len(values) for values in maps.values()), default=0)):
-        shuffled = np.random.default_rng([seed, first + i, TIES]).permutation(next(iter(maps.values()))[i].size)
+    for i, place in enumerate(places.tolist() if maps else ()):
+        shuffled = np.random.default_rng([seed, place, TIES]).permutation(next(iter(maps.values()))[i].size)
         for name, values in maps.items():
             orders[name][i] = _order(values[i].reshape(-1)[shuffled], shuffled)
     return orders

@@ -19,8 +19,10 @@ from numpy.typing import NDArray
 from whymask.benchmarks.baselines import EXPLAINER, STATED
 from whymask.benchmarks.card_summary import card_summary
 from whymask.benchmarks.intervals import CONFIDENCE
+from whymask.benchmarks.logits_alone import WHOLE_GRAPH
 from whymask.benchmarks.machine import describe_machine
-from whymask.benchmarks.suite.runner import Cost, Measured, Suite
+from whymask.benchmarks.suite.measured import Cost, Measured
+from whymask.benchmarks.suite.runner import Suite
 from whymask.benchmarks.suite.sample import Cell, Cells, Column
 from whymask.runtime.errors import ArtefactError
 from whymask.runtime.files import sha256_of
@@ -37,7 +39,12 @@ AGAIN = "make it with: whymask evaluate GRAPH --data DIR -o FILE.json"
 
 
 def record_from_measurements(
-    file: Path, suite: Suite, sets: Sequence[Measured], left_out: Mapping[str, str], command: str
+    file: Path,
+    suite: Suite,
+    sets: Sequence[Measured],
+    left_out: Mapping[str, str],
+    command: str,
+    asked: str = WHOLE_GRAPH,
 ) -> dict[str, Any]:
     """The whole record of an evaluation.
 
@@ -47,6 +54,7 @@ def record_from_measurements(
         sets: measurements, one a set of pictures.
         left_out: maps that were not judged, with the reason.
         command: what a reader runs to make it again.
+        asked: what answered to masked pictures, in words; see `logits_backend`.
     """
     explainer = suite.explainer
     return {
@@ -59,7 +67,7 @@ def record_from_measurements(
             "provider": explainer.provider,
             "card": card_summary(explainer.card),
         },
-        "method": _method(suite, left_out),
+        "method": _method(suite, left_out, asked),
         "versions": {"python": platform.python_version()} | installed_versions(PACKAGES),
         "machine": dataclasses.asdict(describe_machine()),
         "sets": [_set_record(measured) for measured in sets],
@@ -120,18 +128,23 @@ def _check_set(path: Path, record: Record, columns: Record) -> None:
         raise ArtefactError(f"{path}: {record['name']}: no definition of {', '.join(sorted(unknown))}; {AGAIN}")
 
 
-def _method(suite: Suite, left_out: Mapping[str, str]) -> dict[str, Any]:
+def _method(suite: Suite, left_out: Mapping[str, str], asked: str) -> dict[str, Any]:
     columns = {
         column.name: {"metric": metric.name, "better": column.better, "stated": column.stated}
         for metric in suite.metrics
         for column in metric.columns
     }
-    maps = {EXPLAINER: {"stated": STATED[EXPLAINER], "passes": 1.0}}
-    maps |= {rival.name: {"stated": rival.stated, "passes": rival.passes} for rival in suite.rivals}
+    maps = {EXPLAINER: {"stated": STATED[EXPLAINER], "passes": 1.0, "costly": False}}
+    maps |= {
+        rival.name: {"stated": rival.stated, "passes": rival.passes, "costly": rival.is_costly}
+        for rival in suite.rivals
+    }
     return {
         "maps": maps,
         "left_out": dict(left_out),
         "columns": columns,
+        "costly": suite.costly,
+        "asked": asked,
         "pixels": "every map at exactly the same number of pixels in the same picture, ties in seeded random order",
         "intervals": f"{CONFIDENCE:.0%}: exact (Clopper–Pearson) where every value is 0 or 1, else bootstrap over "
         "pictures; differences and ratios by bootstrap in pairs",
@@ -150,25 +163,33 @@ def _set_record(measured: Measured) -> dict[str, Any]:
         "images": n,
         "unreadable": list(measured.unreadable),
         "truth": measured.pictures.stated,
-        "speed": {
-            "seconds": round(measured.seconds, 3),
-            "graph_seconds": round(measured.graph_seconds, 3),
-            "graph_passes": measured.passes,
-            "images_per_second": _rate(n, measured.seconds),
-            "maps": {name: _speed(cost, n) for name, cost in measured.map_costs.items()},
-            "metrics": {name: _speed(cost, n) for name, cost in measured.metric_costs.items()},
-        },
+        "speed": speed_of(measured),
         "files": list(measured.files),
         "own": {name: _numbers(np.asarray(values, np.float64)) for name, values in vars(own).items()},
         "cells": rows,
     }
 
 
-def _speed(cost: Cost, n: int) -> dict[str, float]:
+def speed_of(measured: Measured) -> dict[str, Any]:
+    """What a set took, in all and by map and metric, as JSON can hold it."""
     return {
+        "seconds": round(measured.seconds, 3),
+        "graph_seconds": round(measured.graph_seconds, 3),
+        "graph_passes": measured.passes,
+        "images_per_second": _rate(len(measured.files), measured.seconds),
+        "threads": measured.threads,
+        "maps": {name: _speed(cost, measured.threads) for name, cost in measured.map_costs.items()},
+        "metrics": {name: _speed(cost, measured.threads) for name, cost in measured.metric_costs.items()},
+    }
+
+
+def _speed(cost: Cost, threads: int) -> dict[str, float]:
+    """Seconds of all threads together; images a second where all of them do nothing else."""
+    return {
+        "pictures": cost.pictures,
         "seconds": round(cost.seconds, 3),
         "passes": round(cost.passes, 1),
-        "images_per_second": _rate(n, cost.seconds),
+        "images_per_second": _rate(threads * cost.pictures, cost.seconds),
     }
 
 

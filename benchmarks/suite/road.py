@@ -10,7 +10,7 @@ Letters: B pictures, H W the graph's input height and width.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,14 +36,15 @@ def measure_road(ask: Ask, sample: Sample, seed: int) -> Cells:
     """Fill `COLUMNS` for every map; the noise of a picture is the same for all maps and areas."""
     noise = np.stack(
         [
-            np.random.default_rng([seed, sample.first + i, _NOISE]).standard_normal(image.shape, np.float32)
-            for i, image in enumerate(sample.images)
+            np.random.default_rng([seed, place, _NOISE]).standard_normal(sample.images.shape[1:], np.float32)
+            for place in sample.places.tolist()
         ]
     ) * np.float32(NOISE_DEVIATION)
     asked = answers(ask, sample.target, _variants(sample, noise))
-    p = asked.p.reshape(len(sample.orders), 2, len(AREAS), -1).mean(axis=2)
+    p = asked.p.reshape(2, len(AREAS), len(sample.orders), -1).mean(axis=1)
     cells: Cells = {}
-    for name, (most_first, least_first) in zip(sample.orders, p, strict=True):
+    for place, name in enumerate(sample.orders):
+        most_first, least_first = p[:, place]
         cells[Cell(name, "road_morf")] = most_first
         cells[Cell(name, "road_lerf")] = least_first
         cells[Cell(name, "road")] = (least_first - most_first) / 2
@@ -51,15 +52,28 @@ def measure_road(ask: Ask, sample: Sample, seed: int) -> Cells:
 
 
 def _variants(sample: Sample, noise: NDArray[np.float32]) -> Iterator[NDArray[np.uint8]]:
-    """By map: the most relevant removed at each area, then the least relevant."""
-    pixels = sample.mask[0].size
-    for order in sample.orders.values():
-        rank = ranks(order)
-        for area in AREAS:
-            yield removed(sample.images, first_pixels(rank, share_of(sample, area), sample.mask.shape), noise)
-        for area in AREAS:
-            kept = first_pixels(rank, pixels - share_of(sample, area), sample.mask.shape)
-            yield removed(sample.images, ~kept, noise)
+    """The most relevant removed at each area, by map, then the least relevant."""
+    pixels, shape = sample.mask[0].size, sample.mask.shape
+    every = [ranks(order) for order in sample.orders.values()]
+    for area in AREAS:
+        count = share_of(sample, area)
+        yield from _each_once(sample.images, (first_pixels(rank, count, shape) for rank in every), noise)
+    for area in AREAS:
+        count = pixels - share_of(sample, area)
+        yield from _each_once(sample.images, (~first_pixels(rank, count, shape) for rank in every), noise)
+
+
+def _each_once(
+    images: NDArray[np.uint8], masks: Iterable[NDArray[np.bool_]], noise: NDArray[np.float32]
+) -> Iterator[NDArray[np.uint8]]:
+    """`removed` for each of the masks. Maps that rank alike, as CAM and Grad-CAM often do, are not imputed again."""
+    made: dict[tuple[int, bytes], NDArray[np.uint8]] = {}
+    for each in masks:
+        keys = [(row, np.packbits(mask).tobytes()) for row, mask in enumerate(each)]
+        new = [row for row, key in enumerate(keys) if key not in made]
+        if new:
+            made.update(zip([keys[row] for row in new], removed(images[new], each[new], noise[new]), strict=True))
+        yield np.stack([made[key] for key in keys])
 
 
 def removed(images: NDArray[np.uint8], masks: NDArray[np.bool_], noise: NDArray[np.float32]) -> NDArray[np.uint8]:

@@ -6,7 +6,7 @@ Letters: B pictures, H W the graph's input height and width, C classes.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
@@ -22,7 +22,7 @@ class Sample:
 
     Attributes:
         names: of the pictures, (B).
-        first: position of the first picture in its set: picture i is seeded by `[seed, first + i, …]`.
+        places: int64, (B,), of the pictures in their set: one is seeded by `[seed, its place, …]`.
         images: uint8, (B, H, W, 3), RGB, 0–255, as the graph sees them.
         target: int64, (B,), the class that every map explains: the predicted one.
         logits: float32, (B, C), of the whole pictures.
@@ -31,11 +31,13 @@ class Sample:
         orders: by name, int64 (B, H·W): flat pixel positions from the most relevant to the least, ties in seeded random
             order (`whymask.benchmarks.masking.pixel_order`).
         fill: uint8, (3,), the card's colour for dropped pixels.
+        strangers: uint8, (B, H, W, 3), for each picture one of another class, to show its pixels against.
+        has_stranger: bool, (B,), false where none was at hand; the picture itself stands in for it.
         truth: bool, (B, H, W), the object's pixels, or those inside its boxes; None where nobody knows.
     """
 
     names: tuple[str, ...]
-    first: int
+    places: NDArray[np.int64]
     images: NDArray[np.uint8]
     target: NDArray[np.int64]
     logits: NDArray[np.float32]
@@ -43,7 +45,26 @@ class Sample:
     maps: Mapping[str, NDArray[np.float32]]
     orders: Mapping[str, NDArray[np.int64]]
     fill: NDArray[np.uint8]
+    strangers: NDArray[np.uint8]
+    has_stranger: NDArray[np.bool_]
     truth: NDArray[np.bool_] | None = None
+
+    def of_pictures(self, rows: NDArray[np.int64]) -> Sample:
+        """Some of the pictures, by their rows in this sample, with all maps."""
+        return replace(
+            self,
+            names=tuple(self.names[row] for row in rows),
+            places=self.places[rows],
+            images=self.images[rows],
+            target=self.target[rows],
+            logits=self.logits[rows],
+            mask=self.mask[rows],
+            maps={name: values[rows] for name, values in self.maps.items()},
+            orders={name: values[rows] for name, values in self.orders.items()},
+            strangers=self.strangers[rows],
+            has_stranger=self.has_stranger[rows],
+            truth=None if self.truth is None else self.truth[rows],
+        )
 
 
 class Cell(NamedTuple):

@@ -27,6 +27,8 @@ from whymask.benchmarks.suite.suite_tables import (
     facts,
     main_columns,
     mark,
+    pictures_told,
+    ratio_text,
     speed_rows,
     text_from_interval,
     whole_rows,
@@ -62,7 +64,7 @@ def page_from_evaluation(
 
 
 def _set_section(summary: Summary, record: Record, examples: Sequence[Example]) -> Html:
-    ratios = [f"{ratio.name}: {text_from_interval(ratio.interval)}" for ratio in summary.ratios]
+    ratios = [ratio_text(ratio) for ratio in summary.ratios]
     parts: list[str] = [_main_table(summary), Html(_ratio_list(ratios)), side_by_side(_charts(summary, record))]
     parts.append(_folded("All columns", _whole_table(summary), _map_table(summary)))
     if record["unreadable"]:
@@ -90,7 +92,7 @@ def _main_table(summary: Summary) -> Html:
     for name in (*summary.maps, *summary.references):
         cells = [_cell(summary, name, column) for column in columns]
         if any(cells):
-            rows.append([name, *cells])
+            rows.append([summary.label(name), *cells])
     head = ["map", *[f"{column.name}{arrow(column)}" for column in columns]]
     return table(head, rows, "Means with 95 % intervals; ↑ higher is better, ↓ lower is better.", strong=[0])
 
@@ -112,7 +114,7 @@ def _map_table(summary: Summary) -> Html:
     rows = [
         [f"{column.name}{arrow(column)}", *[_cell(summary, n, column) for n in names]] for column in summary.columns
     ]
-    return table(["column", *names], rows, "Every map in every column.")
+    return table(["column", *map(summary.label, names)], rows, "Every map in every column.")
 
 
 def _charts(summary: Summary, record: Record) -> list[Html]:
@@ -140,13 +142,17 @@ def _curve(summary: Summary, family: str, columns: dict[float, Column]) -> Html:
         cells = [Cell(name, column.name) for column in columns.values()]
         if all(cell in summary.figures for cell in cells):
             points = [summary.figures[cell].mean for cell in cells]
-            lines.append(Line(name, list(columns), points, name == EXPLAINER))
+            lines.append(Line(summary.label(name), list(columns), points, name == EXPLAINER))
     return lines_chart(lines, "pixels", family, f"{family} over area; the band is the explainer's 95 % interval.")
 
 
 def _dots(summary: Summary, column: Column) -> Html:
     named = [(name, Cell(name, column.name)) for name in summary.maps]
-    dots = [Dot(name, summary.figures[cell].mean, name == EXPLAINER) for name, cell in named if cell in summary.figures]
+    dots = [
+        Dot(summary.label(name), summary.figures[cell].mean, name == EXPLAINER)
+        for name, cell in named
+        if cell in summary.figures
+    ]
     dots.sort(key=lambda dot: dot.mean.value, reverse=column.better != "lower")
     return dots_chart(dots, f"{column.name}{arrow(column)}", f"{column.stated} Bars: 95 % intervals.")
 
@@ -161,6 +167,7 @@ def _definitions(record: Record) -> Html:
     return section(
         "What is measured",
         f"Pixels: {method['pixels']}. Intervals: {method['intervals']}.",
+        *pictures_told(record),
         _wide(table(["column", "metric", "better", "definition"], columns)),
         _wide(table(["map", "passes an image", "what it is"], maps)),
         Html(_ratio_list(left_out)),

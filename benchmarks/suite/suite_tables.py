@@ -11,17 +11,10 @@ from whymask.benchmarks.baselines import EXPLAINER
 from whymask.benchmarks.intervals import Interval
 from whymask.benchmarks.suite.record import Record
 from whymask.benchmarks.suite.sample import Cell, Column
-from whymask.benchmarks.suite.summary import (
-    APART,
-    BETTER,
-    LOWER,
-    WITHIN,
-    WORSE,
-    Summary,
-    figures_as_json,
-    sentence,
-)
+from whymask.benchmarks.suite.summary import Ratio, Summary, figures_as_json, sentence
+from whymask.benchmarks.suite.verdicts import APART, BETTER, LOWER, WITHIN, WORSE
 from whymask.benchmarks.tables import table
+from whymask.runtime.progress import duration
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -66,10 +59,9 @@ def mark(summary: Summary, column: Column) -> str:
 def csv_from_record(summaries: Sequence[Summary], record: Record) -> str:
     """Long format, one row for each set, map and column."""
     text, columns = io.StringIO(), record["method"]["columns"]
-    head = ("set", "map", "column", "mean", "low", "high", "n", "better", "difference_mean")
-    writer = csv.DictWriter(
-        text, (*head, "difference_low", "difference_high", "verdict"), restval="", lineterminator="\n"
-    )
+    ends = [f"{of}{end}" for of in ("", "explainer_", "difference_") for end in ("mean", "low", "high")]
+    head = ("set", "map", "column", "n", "better", *ends, "verdict")
+    writer = csv.DictWriter(text, head, restval="", lineterminator="\n")
     writer.writeheader()
     for summary in summaries:
         for row in figures_as_json(summary):
@@ -105,7 +97,7 @@ def terminal_table(summary: Summary) -> Table:
     for name in (*summary.maps, *summary.references):
         cells = [_mean_text(summary, Cell(name, column.name), column) for column in columns]
         if any(cells):
-            shown.add_row(name, *cells, style="bold" if name == EXPLAINER else "")
+            shown.add_row(summary.label(name), *cells, style="bold" if name == EXPLAINER else "")
     return shown
 
 
@@ -123,21 +115,45 @@ def facts(record: Record) -> str:
 
 
 def speed_rows(record: Record) -> list[list[str]]:
-    """What each map and metric of a set took: kind, name, images a second, seconds, passes a picture."""
+    """What each map and metric of a set took: kind, name, images, images a second, seconds, passes an image."""
     n = record["images"]
     return [
-        [kind, name, f"{each['images_per_second']:.4g}", f"{each['seconds']:.1f}", f"{each['passes'] / n:.4g}"]
+        [
+            kind,
+            name,
+            str(each.get("pictures", n)),
+            f"{each['images_per_second']:.4g}",
+            f"{each['seconds']:.1f}",
+            f"{each['passes'] / (each.get('pictures', n) or 1):.4g}",
+        ]
         for kind, costs in (("map", record["speed"]["maps"]), ("metric", record["speed"]["metrics"]))
         for name, each in costs.items()
     ]
 
 
-SPEED_HEAD = ("kind", "name", "images/s", "seconds", "passes an image")
+SPEED_HEAD = ("kind", "name", "images", "images/s", "seconds of all threads", "passes an image")
+
+
+def speed_lines(record: Record) -> list[str]:
+    """Images a second of each map and metric, in two lines, and the whole time."""
+    speed = record["speed"]
+    said = {
+        kind: ", ".join(f"{name} {each['images_per_second']:.3g}" for name, each in speed[kind].items())
+        for kind in ("maps", "metrics")
+    }
+    whole = f"{speed['images_per_second']:.3g} images/s in all: {duration(speed['seconds'])} for {record['images']:,} "
+    whole += f"images on {speed['threads']} threads, {speed['graph_passes']:,} passes of the graph"
+    return [whole, *[f"images/s by {kind[:-1]}: {words}" for kind, words in said.items()]]
 
 
 def text_from_interval(interval: Interval) -> str:
     """`0.432 [0.411, 0.453]`."""
     return f"{interval.value:.3f} [{interval.low:.3f}, {interval.high:.3f}]"
+
+
+def ratio_text(ratio: Ratio) -> str:
+    """Its name, its interval and the number of pictures."""
+    return f"{ratio.name}: {text_from_interval(ratio.interval)}, n = {ratio.n}"
 
 
 def arrow(column: Column) -> str:
@@ -146,24 +162,25 @@ def arrow(column: Column) -> str:
 
 
 def whole_rows(summary: Summary) -> list[list[str]]:
-    """A row a judged column: explainer, best other map, their difference, and the least favourable verdict."""
+    """A row a judged column: explainer and best other map in the same pictures, and the least favourable verdict."""
     rows = []
     for column in summary.judged():
         own, best = summary.figures[Cell(EXPLAINER, column.name)], summary.best_rival(column)
         difference = text_from_interval(best.difference) if best.difference else ""
-        row = [f"{column.name}{arrow(column)}", text_from_interval(own.mean), best.cell.map]
-        rows.append([*row, text_from_interval(best.mean), difference, summary.worst_verdict(column)])
+        same = text_from_interval(best.own or own.mean)
+        row = [f"{column.name}{arrow(column)}", same, summary.label(best.cell.map), text_from_interval(best.mean)]
+        rows.append([*row, difference, str(best.n), summary.worst_verdict(column)])
     return rows
 
 
-WHOLE_HEAD = ("column", EXPLAINER, "best other", "its mean", "explainer − best other", "least favourable verdict")
+WHOLE_HEAD = ("column", EXPLAINER, "best other", "its mean", "explainer − best other", "n", "least favourable verdict")
 
 
 def _set_section(summary: Summary, record: Record) -> str:
     columns = main_columns(summary)
     names = (*summary.maps, *summary.references)
-    rows = [[name, *[_cell_text(summary, Cell(name, c.name), c) for c in columns]] for name in names]
-    ratios = [f"- {ratio.name}: {text_from_interval(ratio.interval)}." for ratio in summary.ratios]
+    rows = [[summary.label(name), *[_cell_text(summary, Cell(name, c.name), c) for c in columns]] for name in names]
+    ratios = [f"- {ratio_text(ratio)}." for ratio in summary.ratios]
     area = record["own"]["area"]
     read = f"Mean area of the own mask {sum(area) / len(area):.1%}."
     if record["unreadable"]:
@@ -195,7 +212,21 @@ def _definitions(record: Record) -> str:
         f"- {name}: {each['stated']}; {each['passes']:.4g} passes an image" for name, each in method["maps"].items()
     ]
     rules = f"Pixels: {method['pixels']}. Intervals: {method['intervals']}. Seed {method['seed']}."
+    rules += " ".join(["", *pictures_told(record)])
     return "\n\n".join(["## What is measured", rules, "\n".join(columns), "## Maps", "\n".join(maps)])
+
+
+def pictures_told(record: Record) -> list[str]:
+    """Which maps are judged on fewer pictures, and what answered to masked ones, where the record says it."""
+    method = record["method"]
+    costly = [name for name, each in method["maps"].items() if each.get("costly")]
+    told = []
+    if costly and method.get("costly"):
+        told.append(
+            f"Made for at most {method['costly']} pictures a set, evenly spread, and compared on these: "
+            f"{', '.join(costly)}."
+        )
+    return told + ([f"Masked pictures are asked of {method['asked']}."] if "asked" in method else [])
 
 
 def _mean_text(summary: Summary, cell: Cell, column: Column) -> str:

@@ -1,34 +1,21 @@
-"""Means, intervals and verdicts of an evaluation, for all maps and columns at once.
+"""Means, intervals and verdicts of an evaluation, for all maps and columns at once, and its headline.
 
-A verdict says how the explainer does against one other map in one column:
-
-    apart    better, and the two 95 % intervals do not overlap
-    better   better in the same pictures: the interval of the paired difference leaves zero out
-    within   the paired difference cannot be told from zero
-    worse    worse in the same pictures
-
-Letters: n pictures, K cells, R resamples.
+Letters: n pictures of a set.
 """
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from whymask.benchmarks.baselines import EXPLAINER
-from whymask.benchmarks.intervals import CONFIDENCE, Interval, clopper_pearson
-from whymask.benchmarks.overlap import RESAMPLES
+from whymask.benchmarks.intervals import Interval
 from whymask.benchmarks.suite.record import DIGITS, Record, cells_from_record, columns_from_record
+from whymask.benchmarks.suite.resampling import percentiles, resampled_means
 from whymask.benchmarks.suite.sample import Cell, Cells, Column
-
-APART, BETTER, WITHIN, WORSE = "apart", "better", "within", "worse"
-HIGHER, LOWER = "higher", "lower"
-ROUND = 500
-"""Resamples drawn at a time: a few thousand pictures then take some tens of megabytes."""
+from whymask.benchmarks.suite.verdicts import APART, BETTER, LOWER, WITHIN, WORSE, Figure, figures_of
 
 NAMED = 3
 """Maps that a headline names in one column; more are counted."""
@@ -39,35 +26,18 @@ ROBUST, SAME_AREAS = "robust_retention", "fill_retention_same_areas"
 
 
 @dataclass(frozen=True)
-class Figure:
-    """One map in one column.
-
-    Attributes:
-        cell: which.
-        n: pictures that have a value.
-        mean: with its interval.
-        difference: the explainer's value minus this map's in the same pictures; None for the explainer.
-        verdict: see above; empty for the explainer, and where neither higher nor lower is better.
-    """
-
-    cell: Cell
-    n: int
-    mean: Interval
-    difference: Interval | None
-    verdict: str
-
-
-@dataclass(frozen=True)
 class Ratio:
     """A ratio of two means over the same pictures.
 
     Attributes:
         name: what is divided by what.
         interval: paired bootstrap over pictures.
+        n: of the pictures.
     """
 
     name: str
     interval: Interval
+    n: int
 
 
 @dataclass(frozen=True)
@@ -80,6 +50,7 @@ class Summary:
         columns: what was measured, in the order of the tables.
         maps: judged ones, the explainer first.
         references: rows that are no opponent, such as every pixel kept.
+        fewer: of the judged maps those that were made for some of the pictures only, with the number of these.
         figures: by cell.
         ratios: that could be formed.
     """
@@ -89,6 +60,7 @@ class Summary:
     columns: tuple[Column, ...]
     maps: tuple[str, ...]
     references: tuple[str, ...]
+    fewer: Mapping[str, int]
     figures: Mapping[Cell, Figure]
     ratios: tuple[Ratio, ...]
 
@@ -110,9 +82,17 @@ class Summary:
         return tuple(c for c in self.judged() if all(figure.verdict == APART for figure in self.rivals(c.name)))
 
     def best_rival(self, column: Column) -> Figure:
-        """The other map with the best mean in a judged column."""
-        best = min if column.better == LOWER else max
-        return best(self.rivals(column.name), key=lambda figure: figure.mean.value)
+        """The other map that the explainer leads least, or is furthest behind, in a judged column.
+
+        That is the one with the best mean, where all are of the same pictures.
+        """
+        most = max if column.better == LOWER else min
+        compared = [figure for figure in self.rivals(column.name) if figure.difference is not None]
+        return most(compared, key=lambda figure: figure.difference.value if figure.difference else 0.0)
+
+    def label(self, name: str) -> str:
+        """A map's name, with the number of its pictures where it is not the set's."""
+        return f"{name} (n = {self.fewer[name]})" if name in self.fewer else name
 
     def worst_verdict(self, column: Column) -> str:
         """The least favourable verdict of a judged column."""
@@ -138,15 +118,16 @@ def summarise(record: Record, columns: Mapping[str, Column], maps: Sequence[str]
     n = len(record["files"])
     present = dict.fromkeys(cell.column for cell in cells)
     rows = dict.fromkeys(cell.map for cell in cells)
-    means = _bootstrap(cells, n, seed)
+    judged = tuple(name for name in maps if name in rows)
     return Summary(
         name=record["name"],
         images=n,
         columns=tuple(column for name, column in columns.items() if name in present),
-        maps=tuple(name for name in maps if name in rows),
+        maps=judged,
         references=tuple(name for name in rows if name not in maps),
-        figures=_figures(cells, columns, maps, means, _resampled_differences(cells, means, n, seed)),
-        ratios=tuple(_ratios(cells, maps, means)),
+        fewer=_fewer(cells, judged, n),
+        figures=figures_of(cells, columns, maps, n, seed),
+        ratios=tuple(_ratios(cells, judged, n, seed)),
     )
 
 
@@ -156,11 +137,20 @@ def sentence(summary: Summary) -> str:
     if not judged:
         return f"{summary.name}: no column with a better side and another map; nothing to judge"
     start = (
-        f"{summary.name}, n = {summary.images}: explainer better than every other map in {len(apart)} of "
-        f"{len(judged)} columns with intervals apart"
+        f"{summary.name}, n = {summary.images}{_exceptions(summary)}: explainer better than every other map in "
+        f"{len(apart)} of {len(judged)} columns with intervals apart"
     )
     missed = [_missed(summary, column) for column in judged if column not in apart]
     return f"{start}; not in: {', '.join(missed)}." if missed else f"{start}."
+
+
+def _exceptions(summary: Summary) -> str:
+    """Such as ` (50 for rise, occlusion)`."""
+    by_n: dict[int, list[str]] = {}
+    for name, n in summary.fewer.items():
+        by_n.setdefault(n, []).append(name)
+    told = "; ".join(f"{n} for {', '.join(names)}" for n, names in sorted(by_n.items()))
+    return f" ({told})" if told else ""
 
 
 def figures_as_json(summary: Summary) -> list[dict[str, object]]:
@@ -169,8 +159,9 @@ def figures_as_json(summary: Summary) -> list[dict[str, object]]:
     for figure in summary.figures.values():
         row: dict[str, object] = {"map": figure.cell.map, "column": figure.cell.column, "n": figure.n}
         row |= _ends("", figure.mean)
-        if figure.difference is not None:
-            row |= _ends("difference_", figure.difference) | {"verdict": figure.verdict}
+        if figure.own is not None and figure.difference is not None:
+            row |= _ends("explainer_", figure.own) | _ends("difference_", figure.difference)
+            row["verdict"] = figure.verdict
         rows.append(row)
     return rows
 
@@ -189,138 +180,45 @@ def _missed(summary: Summary, column: Column) -> str:
     return f"{column.name} ({worst}: {told})"
 
 
-def verdict(better: str, explainer: Interval, other: Interval, difference: Interval) -> str:
-    """See the module.
-
-    Args:
-        better: `higher` or `lower`; anything else gives no verdict.
-        explainer, other: means of the two.
-        difference: the explainer's minus the other's, in the same pictures.
-    """
-    if better not in (HIGHER, LOWER):
-        return ""
-    gain, loss = (difference.low > 0, difference.high < 0)
-    clear = explainer.low > other.high
-    if better == LOWER:
-        gain, loss, clear = loss, gain, explainer.high < other.low
-    return APART if gain and clear else BETTER if gain else WORSE if loss else WITHIN
-
-
-def _figures(
-    cells: Cells,
-    columns: Mapping[str, Column],
-    maps: Sequence[str],
-    means: Mapping[Cell, NDArray[np.float64]],
-    differences: Mapping[Cell, NDArray[np.float64]],
-) -> dict[Cell, Figure]:
-    shares = _share_columns(cells)
-    intervals = {cell: _mean(values, means[cell], cell.column in shares) for cell, values in cells.items()}
-    figures = {}
+def _fewer(cells: Cells, maps: Sequence[str], n: int) -> dict[str, int]:
+    """Maps that have no value at all in some pictures where the explainer has one, and the pictures that they have."""
+    seen = {name: np.zeros(n, np.bool_) for name in maps}
     for cell, values in cells.items():
-        difference, said = None, ""
-        if cell in differences:
-            own = cells[Cell(EXPLAINER, cell.column)]
-            difference = _percentiles(float(np.nanmean(own - values)), differences[cell])
-            own_mean = intervals[Cell(EXPLAINER, cell.column)]
-            if cell.map in maps:
-                said = verdict(columns[cell.column].better, own_mean, intervals[cell], difference)
-        figures[cell] = Figure(cell, int((~np.isnan(values)).sum()), intervals[cell], difference, said)
-    return figures
+        if cell.map in seen:
+            seen[cell.map] |= ~np.isnan(values)
+    own = seen.get(EXPLAINER, np.zeros(n, np.bool_))
+    return {name: int(each.sum()) for name, each in seen.items() if (own & ~each).any()}
 
 
-def _differences(cells: Cells) -> Cells:
-    """The explainer's value minus each other map's, where both have one."""
-    found = {
-        cell: cells[own] - values
-        for cell, values in cells.items()
-        if cell.map != EXPLAINER and (own := Cell(EXPLAINER, cell.column)) in cells
-    }
-    return {cell: values for cell, values in found.items() if not np.isnan(values).all()}
-
-
-def _resampled_differences(
-    cells: Cells, means: Mapping[Cell, NDArray[np.float64]], n: int, seed: int
-) -> dict[Cell, NDArray[np.float64]]:
-    """Means of `_differences` over the resamples of `means`: means' differences where no picture lacks a value."""
-    pairs = {cell: (Cell(EXPLAINER, cell.column), cell) for cell in _differences(cells)}
-    whole = {cell: pair for cell, pair in pairs.items() if not any(np.isnan(cells[each]).any() for each in pair)}
-    rest = {cell: values for cell, values in _differences(cells).items() if cell not in whole}
-    return {cell: means[own] - means[other] for cell, (own, other) in whole.items()} | _bootstrap(rest, n, seed)
-
-
-def _share_columns(cells: Cells) -> set[str]:
-    """Columns that count pictures: every value of every map is 0 or 1."""
-    columns = {cell.column for cell in cells}
-    return columns - {cell.column for cell, values in cells.items() if not np.isin(_known(values), (0.0, 1.0)).all()}
-
-
-def _mean(values: NDArray[np.float64], resampled: NDArray[np.float64], is_share: bool) -> Interval:
-    known = _known(values)
-    if is_share:
-        # A bootstrap of pictures that all agree has no width, however few they are.
-        return _exact(int(known.sum()), len(known))
-    return _percentiles(float(known.mean()), resampled)
-
-
-@functools.lru_cache(maxsize=4096)
-def _exact(kept: int, n: int) -> Interval:
-    return clopper_pearson(kept, n)
-
-
-def _percentiles(value: float, resampled: NDArray[np.float64]) -> Interval:
-    tail = (1.0 - CONFIDENCE) / 2.0
-    low, high = np.nanquantile(resampled, [tail, 1.0 - tail])
-    return Interval(value, float(low), float(high))
-
-
-def _bootstrap(cells: Cells, n: int, seed: int) -> dict[Cell, NDArray[np.float64]]:
-    """Means of all cells over the same resampled pictures, float64 (R,) a cell: `overlap.mean_interval`, many at once.
-
-    A picture without a value counts in no mean. Where a resample holds no picture with a value, its mean is nan.
-    """
-    if not cells:
-        return {}
-    values = np.stack(list(cells.values()), axis=1)
-    known = ~np.isnan(values)
-    filled, rng, parts = np.where(known, values, 0.0), np.random.default_rng(seed), []
-    for _ in range(0, RESAMPLES, ROUND):
-        rows = rng.integers(n, size=(ROUND, n)) + n * np.arange(ROUND)[:, None]
-        counts = np.bincount(rows.reshape(-1), minlength=ROUND * n).reshape(ROUND, n).astype(np.float64)
-        # One matrix product gives the sums of every cell; most have a value in every picture.
-        weights = np.float64(n) if known.all() else counts @ known
-        with np.errstate(invalid="ignore"):
-            parts.append(counts @ filled / weights)
-    means = np.concatenate(parts)
-    return {cell: means[:, place] for place, cell in enumerate(cells)}
-
-
-def _ratios(cells: Cells, maps: Sequence[str], means: Mapping[Cell, NDArray[np.float64]]) -> Iterable[Ratio]:
+def _ratios(cells: Cells, maps: Sequence[str], n: int, seed: int) -> Iterator[Ratio]:
     own, others = Cell(EXPLAINER, RATIO_OF), [Cell(name, RATIO_OF) for name in maps if name != EXPLAINER]
     others = [cell for cell in others if cell in cells]
     if own in cells and others:
-        best = max(float(_known(cells[cell]).mean()) for cell in others)
-        # The best of each resample, since which map is the best is itself a matter of chance.
-        resampled = np.max([means[cell] for cell in others], axis=0)
-        found = _ratio(
-            f"{RATIO_OF}, explainer / best other", float(_known(cells[own]).mean()), best, means[own], resampled
-        )
-        yield from found
+        name = f"{RATIO_OF}, explainer / best other"
+        everywhere = [cell for cell in others if not (np.isnan(cells[cell]) & ~np.isnan(cells[own])).any()]
+        yield from _ratio(name, cells, own, everywhere, n, seed)
+        if len(everywhere) < len(others):
+            yield from _ratio(f"{name}, on the pictures that all maps were made for", cells, own, others, n, seed)
     for name in maps:
         above, below = Cell(name, ROBUST), Cell(name, SAME_AREAS)
         if above in cells and below in cells:
-            top, bottom = (float(_known(cells[cell]).mean()) for cell in (above, below))
-            yield from _ratio(f"{ROBUST} / {SAME_AREAS}, {name}", top, bottom, means[above], means[below])
+            yield from _ratio(f"{ROBUST} / {SAME_AREAS}, {name}", cells, above, [below], n, seed)
 
 
-def _ratio(
-    name: str, above: float, below: float, resampled_above: NDArray[np.float64], resampled_below: NDArray[np.float64]
-) -> Iterable[Ratio]:
-    """The ratio as a list of one; of none where nothing can be divided by."""
-    usable = resampled_below > 0
-    if below > 0 and usable.any():
-        yield Ratio(name, _percentiles(above / below, resampled_above[usable] / resampled_below[usable]))
+def _ratio(name: str, cells: Cells, above: Cell, below: Sequence[Cell], n: int, seed: int) -> Iterator[Ratio]:
+    """The mean of a cell over the best mean of others, in the pictures that all have; none where that is zero.
 
-
-def _known(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    known: NDArray[np.float64] = values[~np.isnan(values)]
-    return known
+    The best of each resample, since which of them is the best is itself a matter of chance.
+    """
+    values = np.stack([cells[cell] for cell in (above, *below)])
+    shared = ~np.isnan(values).any(axis=0)
+    if not below or not shared.any():
+        return
+    means = values[:, shared].mean(axis=1)
+    top, *rest = resampled_means(
+        {row: np.where(shared, each, np.nan) for row, each in enumerate(values)}, n, seed
+    ).values()
+    best, bottom = float(means[1:].max()), np.max(rest, axis=0)
+    usable = bottom > 0
+    if best > 0 and usable.any():
+        yield Ratio(name, percentiles(float(means[0]) / best, top[usable] / bottom[usable]), int(shared.sum()))

@@ -165,9 +165,9 @@ def test_the_rival_optimises_each_picture_alone(run: Run):
     images = np.random.default_rng(0).integers(0, 256, (3, SIZE, SIZE, 3), dtype=np.uint8)
     target = np.array([0, 1, 2])
     before = run.classifier.sha256()
-    maps = rival.maps(images, target, 0)
+    maps = rival.maps(images, target, np.arange(len(images)))
     assert (maps.shape, maps.dtype) == ((3, 8, 8), np.float32)
-    assert np.allclose(maps[1:2], rival.maps(images[1:2], target[1:2], 1), atol=1e-3)
+    assert np.allclose(maps[1:2], rival.maps(images[1:2], target[1:2], np.array([1])), atol=1e-3)
     assert run.classifier.sha256() == before
     assert rival.name == "optimised"
     assert rival.passes == 2 + 3 * 3

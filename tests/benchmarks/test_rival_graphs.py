@@ -68,7 +68,7 @@ def logits_of(classifier) -> torch.Tensor:
 def test_the_graph_of_recipro_cam_gives_its_maps_and_the_classifiers_logits(classifier):
     logits, layer = logits_of(classifier), last_layer(classifier)
     told = answers(rival_graph("recipro-cam", classifier, len(IMAGES)))
-    expected = recipro_cam_maps(classifier, layer)(IMAGES, logits.argmax(1).numpy(), 0)
+    expected = recipro_cam_maps(classifier, layer)(IMAGES, logits.argmax(1).numpy(), np.arange(len(IMAGES)))
     np.testing.assert_allclose(told["logits"], logits.numpy(), atol=1e-4)
     np.testing.assert_allclose(told["saliency"], expected, atol=1e-3)
     assert (told["mask"].shape, told["mask"].dtype) == (IMAGES.shape[:3], np.uint8)

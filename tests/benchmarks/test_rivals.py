@@ -32,13 +32,15 @@ from whymask.benchmarks.rivals.attributions import (  # noqa: E402
 )
 from whymask.benchmarks.rivals.gradcams import CLASSES, gradcam_maps  # noqa: E402
 from whymask.benchmarks.rivals.recipro_cam import recipro_cam_maps  # noqa: E402
-from whymask.benchmarks.rivals.torch_maps import last_layer, normalised  # noqa: E402
+from whymask.benchmarks.rivals.score_cam import score_cam_maps  # noqa: E402
+from whymask.benchmarks.rivals.torch_maps import last_layer, normalised, normalised_fill  # noqa: E402
 from whymask.train.classifier import FrozenClassifier, InputRule  # noqa: E402
 from whymask.train.model_spec import classifier_from_config  # noqa: E402
 
 BACKGROUND = background_from_fill(FILL)
 TORCH_NAMES = tuple(name for name in NAMES if name not in ("random", "centre", "rise"))
 TARGET = np.array([3, 0, 4], np.int64)
+PLACES = np.arange(3)
 
 
 class PointwiseNet(nn.Module):
@@ -72,6 +74,17 @@ class SharedReluNet(nn.Module):
     def after(self, features):
         """What follows the last map."""
         return self.head(features.square().mean((2, 3)))
+
+
+class FullSizeNet(nn.Module):
+    """Its last map is as large as the picture, so that no two ways to enlarge it differ."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body, self.head = nn.Conv2d(3, 20, 3, 1, 1), nn.Linear(20, 5)
+
+    def forward(self, x):
+        return self.head(self.body(x).tanh().mean((2, 3)))
 
 
 class FixedBatchNet(PointwiseNet):
@@ -141,7 +154,7 @@ def test_every_rival_maps_every_picture(tiny: FrozenClassifier):
     assert tuple(rival.name for rival in found) == NAMES
     assert left_out == {}
     for rival in found:
-        maps = rival.maps(pictures(), TARGET, 0)
+        maps = rival.maps(pictures(), TARGET, PLACES)
         assert maps.dtype == np.float32
         assert maps.shape[0] == 3
         assert maps.ndim == 3
@@ -154,8 +167,8 @@ def test_every_rival_maps_every_picture(tiny: FrozenClassifier):
 @pytest.mark.parametrize("name", NAMES)
 def test_a_map_does_not_depend_on_the_chunk_that_its_picture_came_in(tiny: FrozenClassifier, name: str):
     [rival], _ = rivals_of(tiny, [name])
-    whole = rival.maps(pictures(), TARGET, 0)
-    last = rival.maps(pictures()[2:], TARGET[2:], 2)
+    whole = rival.maps(pictures(), TARGET, PLACES)
+    last = rival.maps(pictures()[2:], TARGET[2:], PLACES[2:])
     np.testing.assert_allclose(last[0], whole[2], atol=1e-5)
 
 
@@ -185,7 +198,7 @@ def test_names_that_cannot_be_meant_are_refused(tiny: FrozenClassifier, names: l
 
 
 def test_rivals_made_elsewhere_stand_beside_the_others_but_not_in_their_place(tiny: FrozenClassifier):
-    other = Rival("optimised", "made elsewhere", lambda images, target, first: np.ones((len(images), 2, 2)), 9.0)
+    other = Rival("optimised", "made elsewhere", lambda images, target, places: np.ones((len(images), 2, 2)), 9.0)
     assert rivals_of(tiny, ["optimised", "centre"], extra=[other])[0][0] is other
     assert rivals_of(tiny, extra=[other])[0][-1] is other
     for clash in ([other, other], [Rival("cam", "", other.maps, 1.0)]):
@@ -233,7 +246,7 @@ def test_the_classifier_is_bit_identical_and_unhooked_afterwards(tiny: FrozenCla
     before = state_of(tiny)
     assert all(hooks == 0 for _, *counts in before[1] for hooks in counts)
     [rival], _ = rivals_of(tiny, [name])
-    rival.maps(pictures(), TARGET, 0)
+    rival.maps(pictures(), TARGET, PLACES)
     assert state_of(tiny) == before
 
 
@@ -249,7 +262,7 @@ def test_the_classifier_is_unhooked_also_when_a_pass_fails(
 
     monkeypatch.setattr(tiny.model.head, "forward", fail)
     with pytest.raises(IndexError, match="in the middle"):
-        rival.maps(pictures(), TARGET, 0)
+        rival.maps(pictures(), TARGET, PLACES)
     assert state_of(tiny) == before
 
 
@@ -257,8 +270,8 @@ def test_the_classifier_is_unhooked_also_when_a_pass_fails(
 def test_a_caller_in_inference_mode_gets_the_same_maps(tiny: FrozenClassifier, name: str):
     [rival], _ = rivals_of(tiny, [name])
     with torch.inference_mode():
-        inside = rival.maps(pictures(), TARGET, 0)
-    np.testing.assert_allclose(inside, rival.maps(pictures(), TARGET, 0), atol=1e-6)
+        inside = rival.maps(pictures(), TARGET, PLACES)
+    np.testing.assert_allclose(inside, rival.maps(pictures(), TARGET, PLACES), atol=1e-6)
 
 
 # --- class activation maps by gradients
@@ -290,7 +303,7 @@ def test_gradient_maps_agree_with_the_formulas_written_by_hand(net: type[nn.Modu
     chosen = classifier.model.after(features)[range(3), torch.from_numpy(TARGET)]
     (gradients,) = torch.autograd.grad(chosen.sum(), features)
     expected = scaled(resize_map(scaled(hand_written(name, features.detach(), gradients)), SIZE, SIZE))
-    found = gradcam_maps(classifier, last_layer(classifier), name)(pictures(), TARGET, 0)
+    found = gradcam_maps(classifier, last_layer(classifier), name)(pictures(), TARGET, PLACES)
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
@@ -314,8 +327,53 @@ def test_a_transformer_is_read_where_its_patches_are_read_last(pool: str, read: 
     layer = last_layer(classifier)
     assert layer.tap.name in (read, "norm") if pool == "avg" else layer.tap.name == read
     for rival in rivals_of(classifier, ["grad_cam", "hires_cam", "recipro_cam"])[0]:
-        maps = rival.maps(pictures(), TARGET, 0)
+        maps = rival.maps(pictures(), TARGET, PLACES)
         assert (maps.max((1, 2)) > maps.min((1, 2))).all(), rival.name
+
+
+# --- Score-CAM
+
+
+def test_score_cam_agrees_with_a_direct_computation(pointwise: FrozenClassifier):
+    x = normalised(pointwise, pictures())
+    background, features = normalised_fill(pointwise, BACKGROUND), pointwise.model.body(x).detach()
+    expected = np.zeros((3, SIZE // 8, SIZE // 8))
+    for i, channels in enumerate(features):
+        logits = []
+        for channel in channels:
+            mask = torch.from_numpy(scaled(resize_map(channel.numpy()[None], SIZE, SIZE)))
+            logits.append(pointwise(mask * x[i : i + 1] + (1 - mask) * background)[0, TARGET[i]].item())
+        weights = np.exp(logits) / np.exp(logits).sum()
+        expected[i] = np.maximum((weights[:, None, None] * channels.numpy()).sum(0), 0)
+    found = score_cam_maps(pointwise, last_layer(pointwise), BACKGROUND)(pictures(), TARGET, PLACES)
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_score_cam_agrees_with_the_package_where_both_enlarge_alike():
+    from pytorch_grad_cam import ScoreCAM
+    from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
+
+    net = FullSizeNet()
+    torch.manual_seed(2)
+    mean_grey = InputRule(SIZE, SIZE, mean=(0.4, 0.4, 0.4), std=(0.2, 0.2, 0.2))
+    classifier = FrozenClassifier(net, "tests:full", mean_grey, taps=("body",))
+    fill = np.full(3, 102, np.uint8)
+    assert normalised_fill(classifier, fill).abs().max() < 1e-6
+    cam = ScoreCAM(classifier, [net.body])
+    expected = cam(normalised(classifier, pictures()), [ClassifierOutputTarget(int(c)) for c in TARGET])
+    found = score_cam_maps(classifier, last_layer(classifier), fill)(pictures(), TARGET, PLACES)
+    np.testing.assert_allclose(scaled(found), expected, atol=1e-4)
+
+
+def test_score_cam_costs_a_pass_a_channel_and_counts_as_costly(pointwise: FrozenClassifier, tiny: FrozenClassifier):
+    [score_cam, grad_cam], _ = rivals_of(pointwise, ["score_cam", "grad_cam"])
+    assert (score_cam.passes, score_cam.is_costly) == (1 + 8, False)
+    assert not grad_cam.is_costly
+    assert [rival.name for rival in rivals_of(tiny)[0] if rival.is_costly] == [
+        "integrated_gradients",
+        "occlusion",
+        "rise",
+    ]
 
 
 # --- Recipro-CAM
@@ -332,7 +390,7 @@ def test_recipro_cam_agrees_with_a_direct_computation(pointwise: FrozenClassifie
             mask[i, j] = {(0, 0): 1 / 4, (0, 1): 1 / 8, (1, 1): 1 / 16}.get(tuple(distances), 0.0)
         probabilities = pointwise.model.after(features * mask).double().softmax(1)
         expected[:, row, column] = probabilities[range(3), torch.from_numpy(TARGET)]
-    found = recipro_cam_maps(pointwise, last_layer(pointwise))(pictures(), TARGET, 0)
+    found = recipro_cam_maps(pointwise, last_layer(pointwise))(pictures(), TARGET, PLACES)
     np.testing.assert_allclose(found, scaled(expected), atol=1e-5)
 
 
@@ -382,7 +440,7 @@ def test_occlusion_agrees_with_a_loop_over_windows(tiny: FrozenClassifier):
             shown[place] = BACKGROUND
             falls[place] += (whole - chance(shown))[:, None, None]
             covers[place] += 1
-    found = occlusion_maps(tiny, BACKGROUND)(images, TARGET, 0)
+    found = occlusion_maps(tiny, BACKGROUND)(images, TARGET, PLACES)
     np.testing.assert_allclose(found, falls / covers, atol=1e-5)
 
 
@@ -428,7 +486,7 @@ def test_rise_is_the_mean_of_masks_weighted_by_probability_and_asks_in_small_bat
         return np.stack([shown[..., 0].mean((1, 2)), shown[..., 2].mean((1, 2))], axis=1).astype(np.float32) / 50
 
     found = rise_maps(ask, BACKGROUND, masks)(images, np.array([0, 1]), 0)
-    assert sizes == [256, 256, 44, 44]
+    assert sizes == [size for size in (*[32] * 9, 12) for _ in images]
     for picture, target in ((0, 0), (1, 1)):
         mixed = np.rint(BACKGROUND + every[..., None] * (images[picture].astype(np.float64) - BACKGROUND))
         scores = np.exp(mixed[..., (0, 2)].mean((1, 2)) / 50)
@@ -469,7 +527,9 @@ def test_gradient_and_reciprocal_maps_of_a_real_classifier_agree_with_its_class_
     target = ask_of(classifier)(images).argmax(1)
     found, left_out = rivals_of(classifier, ["cam", "grad_cam", "layer_cam", "recipro_cam"])
     assert not left_out
-    cam, *others = (resize_map(rival.maps(images, target, 0), *images.shape[1:3]) for rival in found)
+    cam, *others = (
+        resize_map(rival.maps(images, target, np.arange(len(images))), *images.shape[1:3]) for rival in found
+    )
     for rival, maps in zip(found[1:], others, strict=True):
         likeness = [np.corrcoef(ours.ravel(), its.ravel())[0, 1] for ours, its in zip(maps, cam, strict=True)]
         assert np.mean(likeness) > 0.7, rival.name

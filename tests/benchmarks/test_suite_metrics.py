@@ -9,7 +9,7 @@ import pytest
 from suite_samples import counting_ask, quadrant_sample, white_sample
 
 from whymask.benchmarks.baselines import ALL_ONES, ALL_ZEROS, EXPLAINER
-from whymask.benchmarks.suite.backgrounds import backgrounds, strangers
+from whymask.benchmarks.suite.backgrounds import backgrounds, strange_pictures, strangers
 from whymask.benchmarks.suite.drops import drops, soft_explanation
 from whymask.benchmarks.suite.registry import METRICS, metrics_named
 from whymask.benchmarks.suite.sample import Cell
@@ -230,23 +230,27 @@ def test_a_picture_without_an_object_has_no_value():
 def test_the_picture_behind_is_of_another_class():
     assert strangers(np.array([5, 5, 7, 5])).tolist() == [2, 2, 3, 2]
     assert strangers(np.array([5, 5])).tolist() == [-1, -1]
-    behind = backgrounds(SAMPLE.images, SAMPLE.target, SAMPLE.fill, 0, 0)
-    assert (ASK(behind["other"]).argmax(axis=1) != SAMPLE.target).all()
+    others, has_other = strange_pictures(SAMPLE.images, SAMPLE.target)
+    assert has_other.all()
+    assert (ASK(others).argmax(axis=1) != SAMPLE.target).all()
 
 
 def test_without_a_picture_of_another_class_four_backgrounds_are_judged():
-    one = {name: values[:1] for name, values in vars(SAMPLE).items() if isinstance(values, np.ndarray)}
-    one |= {each: {name: values[:1] for name, values in getattr(SAMPLE, each).items()} for each in ("maps", "orders")}
-    cells = metrics_named(["robust"], False)[0].measure(ASK, dataclasses.replace(SAMPLE, **one), 0)
+    alone = dataclasses.replace(SAMPLE.of_pictures(np.array([0])), has_stranger=np.zeros(1, bool))
+    cells = metrics_named(["robust"], False)[0].measure(ASK, alone, 0)
     assert cells[Cell("perfect", "robust_retention")].tolist() == [1.0]
     assert cells[Cell("reversed", "robust_retention")].item() in (0.25, 0.5)
 
 
 def test_backgrounds_are_seeded_by_the_place_in_the_set():
-    whole = backgrounds(SAMPLE.images, SAMPLE.target, SAMPLE.fill, 0, 0)["colour"]
-    rest = backgrounds(SAMPLE.images[2:], SAMPLE.target[2:], SAMPLE.fill, 2, 0)["colour"]
-    np.testing.assert_array_equal(whole[2:], rest)
-    assert (backgrounds(SAMPLE.images, SAMPLE.target, SAMPLE.fill, 0, 1)["colour"] != whole).any()
+    def colour(rows, seed=0):
+        images = SAMPLE.images[rows]
+        return backgrounds(images, images, SAMPLE.fill, SAMPLE.places[rows], seed)["colour"]
+
+    whole = colour(slice(None))
+    np.testing.assert_array_equal(whole[2:], colour(slice(2, None)))
+    np.testing.assert_array_equal(whole[[0, 3]], colour([0, 3]))
+    assert (colour(slice(None), seed=1) != whole).any()
 
 
 def test_columns_are_unique_and_stated():

@@ -52,7 +52,7 @@ def made(tmp_path_factory: pytest.TempPathFactory):
             for name in sample.maps
             for area in (5, 10, 20)
         }
-        rng = np.random.default_rng(sample.first)
+        rng = np.random.default_rng(sample.places[0])
         cells |= {Cell(name, "deletion"): rng.random(n) + (name != "explainer") for name in sample.maps}
         return cells | {Cell("all_ones", "deletion"): np.zeros(n)}
 
@@ -82,7 +82,7 @@ def test_markdown_says_what_was_judged_how_and_how_fast(made):
     assert "| deletion ↓ | 0." in page
     assert "Left out: cam (needs torch)." in page
     assert "- right: the quadrant that decides; 2 passes an image" in page
-    assert re.search(r"\| metric \| sweep \| [\d.e+]+ \| [\d.]+ \| 0 \|", page)
+    assert re.search(r"\| metric \| sweep \| 30 \| [\d.e+]+ \| [\d.]+ \| 0 \|", page)
     assert "Truth: the quadrant that decides." in page
 
 

@@ -16,11 +16,13 @@ from whymask.benchmarks.masking import pixel_order
 from whymask.benchmarks.overlap import mean_interval
 from whymask.benchmarks.rivals.rival import Rival
 from whymask.benchmarks.suite.evaluate import limited
+from whymask.benchmarks.suite.measured import PictureSet
 from whymask.benchmarks.suite.orders import orders_from_maps
 from whymask.benchmarks.suite.record import cells_from_record, read_record
-from whymask.benchmarks.suite.runner import CHUNK, PictureSet
+from whymask.benchmarks.suite.runner import CHUNK
 from whymask.benchmarks.suite.sample import Cell, Column, Metric
-from whymask.benchmarks.suite.summary import sentence, summaries, summarise, verdict
+from whymask.benchmarks.suite.summary import sentence, summaries, summarise
+from whymask.benchmarks.suite.verdicts import verdict
 from whymask.runtime.errors import ArtefactError, InputError
 
 
@@ -31,14 +33,14 @@ def test_orders_are_those_of_the_earlier_study():
         "zeros": np.where(rng.random((3, 9, 7)) < 0.5, 0.0, -0.0).astype(np.float32),
         "huge": (1e37 * rng.standard_normal((3, 9, 7))).astype(np.float32),
     }
-    orders = orders_from_maps(maps, first=5, seed=2)
+    orders = orders_from_maps(maps, np.arange(5, 8), seed=2)
     for name, values in maps.items():
         expected = [pixel_order(each, np.random.default_rng([2, 5 + i, 1])) for i, each in enumerate(values)]
         assert (orders[name] == np.stack(expected)).all(), name
 
 
 def test_a_map_that_cannot_be_ranked_is_named():
-    broken = Rival("broken", "", lambda images, target, first: np.full((len(images), 2, 2), np.nan, np.float32), 1.0)
+    broken = Rival("broken", "", lambda images, target, places: np.full((len(images), 2, 2), np.nan, np.float32), 1.0)
     with pytest.raises(InputError, match="map broken: holds NaN"):
         suite([broken]).measure(picture_set(2))
 
@@ -74,17 +76,20 @@ def test_chunks_are_of_like_size_so_that_no_picture_stands_alone():
 
 
 def test_time_and_passes_are_counted_where_they_arise():
-    def slow(images, target, first):
+    def slow(images, target, places):
         time.sleep(0.02)
-        return WRONG.maps(images, target, first)
+        return WRONG.maps(images, target, places)
 
     judge = suite([Rival("slow", "", slow, 7.0)], [KEPT])
     measured = judge.measure(picture_set(4))
     assert measured.map_costs["slow"].seconds >= 0.02
     assert measured.map_costs["slow"].passes == 28
     assert measured.map_costs["explainer"].passes == 4
-    assert measured.metric_costs["kept"].passes == 8
-    assert measured.passes == 4 + 4 + 8 == judge.graph.passes
+    # The explainer's quarter is its own mask, which was asked about before.
+    assert measured.metric_costs["kept"].passes == 4
+    # Filled outside the quadrant, the four pictures are but two.
+    assert measured.passes == 4 + 2 + 4 == judge.graph.passes
+    assert [cost.pictures for cost in (*measured.map_costs.values(), *measured.metric_costs.values())] == [4, 4, 4]
     assert measured.seconds >= measured.graph_seconds > 0
 
 
