@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,16 +10,22 @@ import numpy as np
 import onnx
 import pytest
 import torch
+import typer
 from tiny_text import texts, tiny_classifier, tiny_text_run
+from typer.testing import CliRunner
 
 from whymask.export import onnx_from_text_run
 from whymask.export.onnx_from_text_run import export_text_run, text_parity
+from whymask.export.text_cli import export_text
 from whymask.export.text_graph import FusedTextGraph
 from whymask.runtime import ArtefactError, InputError, ParityError, TextExplainer, load, load_text
+from whymask.runtime.cli import guarded
 from whymask.runtime.text_card import METADATA_KEY, TextCard
 from whymask.train.text.amortized_run import TextRun
 from whymask.train.text.by_graph import rationale_from_graph
+from whymask.train.text.cli import rationale
 from whymask.train.text.rationale import spans_from_mask
+from whymask.train.text.train_cli import texts_from_file, train_text
 
 
 @pytest.fixture(scope="module")
@@ -148,3 +155,37 @@ def test_another_tokenizer_is_the_callers(run: TextRun, graph: Path, explainer: 
     short = TextExplainer(explainer._backend, bare, lambda text: ((2, 3), ((0, 1),)), "fused.onnx")
     with pytest.raises(InputError, match="tokenizer: 2 ids and 1 spans"):
         short.explain("ab")
+
+
+def test_the_command_line_goes_from_texts_to_a_rationale(run: TextRun, tmp_path: Path):
+    app = typer.Typer()
+    for command in (train_text, export_text, rationale):
+        app.command()(guarded(command))
+    (tmp_path / "texts.txt").write_text("\n".join(text for text, _ in texts(60, 61)) + "\n\n")
+    folder, out, page = (str(tmp_path / name) for name in ("run", "fused.onnx", "why.html"))
+    trained = CliRunner().invoke(
+        app, ["train-text", run.model, "--texts", str(tmp_path / "texts.txt"), "-o", folder, "--steps", "8"]
+    )
+    assert trained.exit_code == 0, trained.output
+    assert "48 texts, seed 0" in trained.stdout
+    assert f"next: whymask export-text {folder}" in trained.stdout
+    made = CliRunner().invoke(app, ["export-text", folder, "-o", out, "--json"])
+    assert made.exit_code == 0, made.output
+    assert json.loads(made.stdout)["card"]["metrics"]["parity_synthetic"] == 1.0
+    told = CliRunner().invoke(app, ["rationale", "we saw a fine day", "--model", out, "-o", page])
+    assert told.exit_code == 0, told.output
+    assert "one pass of a fused graph" in Path(page).read_text()
+    refused = CliRunner().invoke(app, ["rationale", "we saw", "--model", out, "--target", "bad"])
+    assert refused.exit_code == 1
+    assert "explains the predicted class alone" in refused.stderr
+
+
+@pytest.mark.parametrize(
+    ("content", "message"), [(b"\n \n", "holds no text"), (b"\xff\xfe", "cannot be read"), (None, "cannot be read")]
+)
+def test_texts_that_cannot_be_read_are_one_message(tmp_path: Path, content: bytes | None, message: str):
+    file = tmp_path / "texts.txt"
+    if content is not None:
+        file.write_bytes(content)
+    with pytest.raises(InputError, match=message):
+        texts_from_file(file)

@@ -88,6 +88,26 @@ def train_run(
     config = config or AmortizedConfig()
     learn, held = split_texts([classifier.tokenise(text) for text in texts], config)
     head = fit_head(classifier, learn, config, on_step=on_step)
+    return run_from_head(classifier, head, learn, held, model, out, config)
+
+
+def run_from_head(
+    classifier: ReadableClassifier,
+    head: TokenMaskHead,
+    learn: Sequence[Tokens],
+    held: Sequence[Tokens],
+    model: str,
+    out: Path,
+    config: AmortizedConfig,
+) -> TextRun:
+    """Choose the threshold of a trained head, and write the folder.
+
+    Args:
+        head: in eval mode.
+        learn: what it learned from.
+        held: texts for the threshold, that it did not learn from.
+        classifier, model, out, config: as for `train_run`.
+    """
     calibration = calibrate_head(classifier, head, held, alpha=config.alpha, delta=config.delta)
     card = TextCard(
         classifier=classifier.name,
