@@ -82,7 +82,7 @@ def taught_masks(
     from whymask.train.text.marc import TextMarcConfig, explain_text
 
     rows: list[dict[str, Any]] = _read(file, settings, "masks") if file is not None and file.is_file() else []
-    with track(len(texts), "MaRC", "texts") as bar:
+    with track(len(texts) if math.isinf(seconds) else None, "MaRC", "texts") as bar:
         bar.advance(len(rows))
         for number in range(len(rows), len(texts)):
             if sum(row["seconds"] for row in rows) >= seconds:
