@@ -32,6 +32,7 @@ from whymask.benchmarks.records import json_from_report
 from whymask.runtime.errors import ArtefactError, InputError, MissingExtra
 from whymask.runtime.files import write_atomically
 from whymask.runtime.progress import track
+from whymask.train.text.record import CUT
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -83,18 +84,23 @@ def figures_of(
 
 
 def cut_figures(
-    classifier: WordClassifier, tokens: Tokens, target: int, mask: Tensor, spans: Sequence[tuple[int, int]]
+    classifier: WordClassifier,
+    tokens: Tokens,
+    target: int,
+    mask: Tensor,
+    spans: Sequence[tuple[int, int]],
+    cut: float = CUT,
 ) -> Figures:
-    """What MaRC's rationale at its own cut is worth."""
+    """What a rationale at its own cut is worth; MaRC's unless another is said."""
     from whymask.train.text.measures import DELETE, agreement, faithfulness, tokens_in_spans
-    from whymask.train.text.rationale import CUT, spans_from_mask
+    from whymask.train.text.rationale import spans_from_mask
 
-    chosen, given = mask >= CUT, tokens_in_spans(tokens, spans)
+    chosen, given = mask >= cut, tokens_in_spans(tokens, spans)
     agrees = agreement(chosen.numpy(), given.numpy())
     worth = faithfulness(classifier, tokens, target, chosen, DELETE)
     return {
         "share": float(chosen[tokens.own].float().mean()),
-        "spans": float(len(spans_from_mask(tokens, mask))),
+        "spans": float(len(spans_from_mask(tokens, mask, cut))),
         "sufficiency": worth.sufficiency,
         "comprehensiveness": worth.comprehensiveness,
         "precision": agrees.precision,

@@ -7,7 +7,7 @@ import io
 import re
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 
 import onnx
@@ -37,6 +37,7 @@ def onnx_from_module(
     outputs: Sequence[str],
     opset: int,
     max_batch: int | None,
+    axes: Mapping[int, tuple[str, int]] | None = None,
 ) -> onnx.ModelProto:
     """Export a module.
 
@@ -46,6 +47,8 @@ def onnx_from_module(
         inputs, outputs: tensor names, in the module's own order.
         opset: operator set, ≥ 17.
         max_batch: largest batch of an open batch dimension; None fixes the batch at the example's.
+        axes: further open dimensions, the same of all inputs: name and largest size by position. Read where the batch
+            is open.
 
     Returns:
         A graph that onnx's full check accepts, with node names `part.submodule/Op` and types stated.
@@ -53,8 +56,10 @@ def onnx_from_module(
     Raises:
         ArtefactError: the module cannot be exported, or not at this opset.
     """
-    model = _exported(module, example, inputs, outputs, max(opset, EXPORTED), max_batch)
-    _name_batch(model)
+    sizes = {} if max_batch is None else {0: (BATCH, max_batch), **(axes or {})}
+    model = _exported(module, example, inputs, outputs, max(opset, EXPORTED), sizes)
+    for position, (name, _) in sizes.items():
+        _name_dimension(model, position, name)
     _name_nodes(model)
     _strip(model)
     fold_batch_norm(model)
@@ -72,12 +77,12 @@ def _exported(
     inputs: Sequence[str],
     outputs: Sequence[str],
     opset: int,
-    max_batch: int | None,
+    sizes: Mapping[int, tuple[str, int]],
 ) -> onnx.ModelProto:
     shapes = None
-    if max_batch is not None:
-        batch = torch.export.Dim(BATCH, min=1, max=max_batch)
-        shapes = tuple({0: batch} for _ in example)
+    if sizes:
+        free = {position: torch.export.Dim(name, min=1, max=most) for position, (name, most) in sizes.items()}
+        shapes = tuple(dict(free) for _ in example)
     with _quiet(), torch.no_grad():
         try:
             # Traced here: torch.onnx would try looser ways of tracing, and fix the batch without an error.
@@ -93,7 +98,7 @@ def _exported(
                 verbose=False,
             )
         except Exception as error:  # torch.export raises many kinds, all of which mean: this module does not export
-            raise ArtefactError(_why_not_exported(error, max_batch)) from error
+            raise ArtefactError(_why_not_exported(error, bool(sizes))) from error
     if program is None:
         raise ArtefactError("torch.onnx.export returned nothing; this torch is too old, install torch 2.6 or newer")
     return program.model_proto
@@ -110,12 +115,12 @@ def _pool_by_mean(graph: torch.fx.Graph) -> None:
             node.args = (node.args[0], [-2, -1], True)
 
 
-def _why_not_exported(error: Exception, max_batch: int | None) -> str:
+def _why_not_exported(error: Exception, is_open: bool) -> str:
     reason: BaseException = error
     while reason.__cause__ is not None:
         reason = reason.__cause__
     lines = [line.strip() for line in str(reason).splitlines() if line.strip()] or [type(reason).__name__]
-    hint = "; a classifier whose code fixes the batch size exports with --fixed-batch" if max_batch is not None else ""
+    hint = "; a classifier whose code fixes the batch size exports with --fixed-batch" if is_open else ""
     return f"torch could not export the graph ({type(reason).__name__}: {' '.join(lines[:2])}){hint}"
 
 
@@ -128,16 +133,16 @@ def _quiet() -> Iterator[None]:
         yield
 
 
-def _name_batch(model: onnx.ModelProto) -> None:
-    """Give the open dimension its name; the tracer calls it s40 or the like, and its multiples 2*s40."""
-    symbol = model.graph.input[0].type.tensor_type.shape.dim[0].dim_param
+def _name_dimension(model: onnx.ModelProto, position: int, name: str) -> None:
+    """Give an open dimension of the inputs its name; the tracer calls it s40 or the like, and its multiples 2*s40."""
+    symbol = model.graph.input[0].type.tensor_type.shape.dim[position].dim_param
     if not symbol:
         return
     word = re.compile(rf"\b{re.escape(symbol)}\b")
     for value in (*model.graph.input, *model.graph.value_info, *model.graph.output):
         for dimension in value.type.tensor_type.shape.dim:
             if dimension.dim_param:
-                dimension.dim_param = word.sub(BATCH, dimension.dim_param)
+                dimension.dim_param = word.sub(name, dimension.dim_param)
 
 
 def _name_nodes(model: onnx.ModelProto) -> None:

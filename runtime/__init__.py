@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from whymask.runtime.explainer import Explainer, load
     from whymask.runtime.explanation import Explanation, Prediction
     from whymask.runtime.instances import Instance
+    from whymask.runtime.text_explainer import TextExplainer, load_text
+    from whymask.runtime.text_explanation import TextExplanation
     from whymask.runtime.trigger import Trigger
 
 __all__ = [
@@ -44,10 +46,13 @@ __all__ = [
     "MissingExtra",
     "ParityError",
     "Prediction",
+    "TextExplainer",
+    "TextExplanation",
     "TrainingError",
     "Trigger",
     "WhymaskError",
     "load",
+    "load_text",
 ]
 
 _HOMES = {"Card": "card", "Explainer": "explainer", "load": "explainer", "Explanation": "explanation"} | {
@@ -55,6 +60,9 @@ _HOMES = {"Card": "card", "Explainer": "explainer", "load": "explainer", "Explan
     "Certificate": "certificate",
     "Instance": "instances",
     "Trigger": "trigger",
+    "TextExplainer": "text_explainer",
+    "TextExplanation": "text_explanation",
+    "load_text": "text_explainer",
 }
 
 

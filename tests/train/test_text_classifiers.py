@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,6 +17,7 @@ from whymask.train.text.fit_transformer import TextFitConfig, fit_word_classifie
 from whymask.train.text.hugging_face import HuggingFaceClassifier, load_hugging_face
 from whymask.train.text.marc import TextMarcConfig
 from whymask.train.text.rationale import rationale_from_text
+from whymask.train.text.reading import batch_of
 from whymask.train.text.transformer import (
     DESCRIPTION,
     WEIGHTS,
@@ -26,6 +28,7 @@ from whymask.train.text.transformer import (
 )
 from whymask.train.text.words import UNKNOWN_ID, WordTokeniser, vocabulary_from_texts
 
+HUB, HUB_CLASSIFIER = "huggingface.co", "hf-internal-testing/tiny-random-BertForSequenceClassification"
 TEXTS = ["a good day", "a bad day", "the good one", "the bad one"]
 CLASSES = [1, 0, 1, 0]
 SMALL = TextFitConfig(steps=30, batch_size=4, max_rate=0.02, shape=TransformerShape(8, 2, 1, 16))
@@ -229,3 +232,26 @@ def test_a_folder_of_nothing_is_one_message(tiny_bert: Path, tmp_path: Path):
     del tiny_bert
     with pytest.raises(ArtefactError, match=r"cannot be loaded .* give a folder of save_pretrained"):
         load_hugging_face(str(tmp_path))
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+def test_a_real_bert_shows_its_hidden_states_for_texts_of_two_lengths(tiny_bert: Path):
+    classifier = load_hugging_face(str(tiny_bert))
+    batch = batch_of([classifier.tokenise(text) for text in ("The case is sturdy.", "the case")], classifier.pad_id)
+    found = classifier.read(classifier.embed(batch.ids), batch.seen)
+    assert [tuple(state.shape) for state in found.states] == [(2, 8, 16)] * 3
+    alone = classifier.embed(batch.ids[1:, :4])
+    assert torch.allclose(found.logits[1], classifier.logits(alone)[0], atol=1e-5)
+    assert classifier.special_ids and set(classifier.special_ids) >= {classifier.pad_id}
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+def test_a_classifier_comes_from_the_hub_where_it_can_be_reached():
+    pytest.importorskip("transformers", reason="needs the extra text", exc_type=ImportError)
+    try:
+        socket.create_connection((HUB, 443), timeout=3).close()
+    except OSError as error:
+        pytest.skip(f"{HUB} cannot be reached: {error}")
+    classifier = load_hugging_face(HUB_CLASSIFIER)
+    found = rationale_from_text(classifier, "A dull film.", config=TextMarcConfig(steps=2))
+    assert found.predicted in classifier.labels

@@ -13,21 +13,30 @@ from whymask.runtime.files import write_atomically
 from whymask.runtime.progress import track
 
 if TYPE_CHECKING:
-    from whymask.train.text.classifier import TextClassifier
-    from whymask.train.text.rationale import Rationale
+    from collections.abc import Callable
+
+    from whymask.train.text.reading import ReadableClassifier
+    from whymask.train.text.record import Rationale
 
 SUFFIXES = (".html", ".json")
 
 
 def rationale(
-    text: Annotated[str, typer.Argument(metavar="TEXT|FILE", help="A text, or a UTF-8 file that holds one.")],
     model: Annotated[
         str,
         typer.Option(
-            metavar="DIR|NAME",
-            help="Folder of a text classifier, whymask's or Hugging Face's; or a name on Hugging Face's hub.",
+            metavar="DIR|NAME|FILE.onnx",
+            help="Folder of a text classifier, whymask's or Hugging Face's; a name on its hub; or a graph of "
+            "whymask export-text, which explains in one pass and needs no torch.",
         ),
     ],
+    text: Annotated[
+        str | None, typer.Argument(metavar="TEXT|FILE", help="A text, or a UTF-8 file that holds one.")
+    ] = None,
+    rationales: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Judge against given rationales: JSON lines of text and spans."),
+    ] = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write a page (.html) or a record (.json).")
     ] = None,
@@ -40,15 +49,20 @@ def rationale(
         bool, typer.Option("--json", help="Print the record, and nothing else, on standard output.")
     ] = False,
 ) -> None:
-    """Highlight the words that decided a text's class (MaRC, arXiv 2508.11388).
+    """Highlight the words that decided a text's class (MaRC, arXiv 2508.11388, or a trained explainer's one pass).
 
     Example: whymask rationale "The case is really sturdy." --model reviews -o why.html
     """
     if output is not None and output.suffix not in SUFFIXES:
         raise InputError(f"-o {output}: expected a file that ends with {' or '.join(SUFFIXES)}")
-    words = text_from_argument(text)
+    if (text is None) == (rationales is None):
+        raise InputError("rationale: expected either a text or --rationales FILE")
     try:
-        found = _explained(load_text_classifier(model), words, target, steps, seed)
+        explain = explainer_of(model, target, steps, seed)
+        if rationales is not None:
+            _judge(rationales, explain, output, as_json)
+            return
+        found = explain(text_from_argument(str(text)))
     except ModuleNotFoundError as error:
         raise MissingExtra(str(error.name), "train", "explain a text") from None
     if output is not None:
@@ -57,6 +71,44 @@ def rationale(
         typer.echo(record_text(found), nl=False)
     else:
         _print(found, output)
+
+
+def explainer_of(model: str, target: str | None, steps: int, seed: int) -> Callable[[str], Rationale]:
+    """What explains one text: MaRC for a classifier, one pass for a graph.
+
+    Raises:
+        InputError: a graph is asked for another class than the predicted one.
+        ArtefactError, MissingExtra: as `load_text_classifier` and `whymask.runtime.load_text` raise them.
+    """
+    if not model.endswith(".onnx"):
+        classifier = load_text_classifier(model)
+        return lambda text: _explained(classifier, text, target, steps, seed)
+    if target is not None:
+        raise InputError(f"--target {target}: {model} explains the predicted class alone; give a classifier's folder")
+    from whymask.runtime.text_explainer import load_text
+    from whymask.train.text.by_graph import rationale_from_graph
+
+    explainer = load_text(model)
+    return lambda text: rationale_from_graph(explainer, text)
+
+
+def _judge(file: Path, explain: Callable[[str], Rationale], output: Path | None, as_json: bool) -> None:
+    """Explain every text of a file of given rationales, and say how far both agree."""
+    from whymask.train.text.given import judge, read_given
+
+    given = read_given(file)
+    with track(len(given), "rationales", "texts") as bar:
+        record = judge(explain, given, on_text=bar.advance)
+    told = json.dumps(record, ensure_ascii=False, indent=1) + "\n"
+    if output is not None:
+        if output.suffix != ".json":
+            raise InputError(f"-o {output}: the agreement with given rationales is a record; give a name in .json")
+        write_atomically(output, told)
+    if as_json:
+        typer.echo(told, nl=False)
+        return
+    means = ", ".join(f"{name} {value:.3f}" for name, value in record["mean"].items())
+    typer.echo(f"{record['n']} texts, tokens against {file}: {means}")
 
 
 def text_from_argument(argument: str) -> str:
@@ -79,7 +131,7 @@ def text_from_argument(argument: str) -> str:
         raise InputError(f"{argument}: cannot be read as UTF-8 text ({error}); give a plain text file") from None
 
 
-def load_text_classifier(model: str) -> TextClassifier:
+def load_text_classifier(model: str) -> ReadableClassifier:
     """A folder that whymask wrote, or whatever `transformers` finds under the name.
 
     Raises:
@@ -99,7 +151,7 @@ def record_text(found: Rationale) -> str:
     return json.dumps(found.to_record(), ensure_ascii=False, indent=1) + "\n"
 
 
-def _explained(classifier: TextClassifier, text: str, target: str | None, steps: int, seed: int) -> Rationale:
+def _explained(classifier: ReadableClassifier, text: str, target: str | None, steps: int, seed: int) -> Rationale:
     from whymask.train.text.classifier import class_from_label
     from whymask.train.text.marc import TextMarcConfig
     from whymask.train.text.rationale import rationale_from_text

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from whymask.runtime.errors import ArtefactError, InputError, MissingExtra
 from whymask.train.text.classifier import Tokens
+from whymask.train.text.reading import Reading
 
 
 class HuggingFaceClassifier:
@@ -75,6 +76,36 @@ class HuggingFaceClassifier:
         seen = torch.ones(embeddings.shape[:2], dtype=torch.int64)
         found: Tensor = self.model(inputs_embeds=embeddings, attention_mask=seen).logits.float()
         return found
+
+    @property
+    def module(self) -> nn.Module:
+        """The model."""
+        return self.model
+
+    @property
+    def pad_id(self) -> int:
+        """PAD's number."""
+        return int(self.tokeniser.pad_token_id)
+
+    @property
+    def special_ids(self) -> tuple[int, ...]:
+        """The tokeniser's own additions; [UNK] stands for a word of the text."""
+        return tuple(int(each) for each in self.tokeniser.all_special_ids if each != self.tokeniser.unk_token_id)
+
+    @property
+    def max_tokens(self) -> int:
+        """Longest text, its special tokens counted."""
+        return self._longest
+
+    @property
+    def vocabulary(self) -> tuple[str, ...]:
+        """Empty: the tokeniser is not `whymask.runtime.words`."""
+        return ()
+
+    def read(self, embeddings: Tensor, seen: Tensor) -> Reading:
+        """Logits and the model's hidden states of float32 (K, N, D), with `seen` bool (K, N)."""
+        found = self.model(inputs_embeds=embeddings, attention_mask=seen.long(), output_hidden_states=True)
+        return Reading(found.logits.float(), tuple(each.float() for each in found.hidden_states))
 
     def _embedding(self) -> nn.Module:
         model: Any = self.model

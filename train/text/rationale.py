@@ -5,76 +5,14 @@ Letters: N tokens.
 
 from __future__ import annotations
 
-import dataclasses
-from dataclasses import dataclass
-from typing import Any
-
 import torch
 from torch import Tensor
 
 from whymask.train.text.classifier import TextClassifier, Tokens, probabilities
 from whymask.train.text.marc import OnStep, TextMarcConfig, explain_text, mix
+from whymask.train.text.record import CUT, Rationale, Span
 
-SCHEMA_VERSION = 1
-CUT = 0.5
-"""Tokens whose mask reaches this are the rationale."""
-
-
-@dataclass(frozen=True)
-class Span:
-    """A run of kept tokens.
-
-    Attributes:
-        start, end: first character, and the one after the last, in the text.
-        text: these characters.
-        weight: mean of the run's mask, in [0, 1].
-    """
-
-    start: int
-    end: int
-    text: str
-    weight: float
-
-
-@dataclass(frozen=True)
-class Rationale:
-    """Why a text got its class.
-
-    Attributes:
-        model: the classifier's name.
-        text: as given.
-        predicted, explained: labels; the same unless another class was asked for.
-        confidence: probability of the explained class, in [0, 1], of the whole text …
-        kept_confidence: … of the rationale alone, PAD elsewhere …
-        left_confidence: … and of all but the rationale.
-        tokens: character spans of the text's own tokens.
-        mask: of these tokens, in [0, 1].
-        spans: the rationale, in order.
-        settings: of the optimisation.
-    """
-
-    model: str
-    text: str
-    predicted: str
-    explained: str
-    confidence: float
-    kept_confidence: float
-    left_confidence: float
-    tokens: tuple[tuple[int, int], ...]
-    mask: tuple[float, ...]
-    spans: tuple[Span, ...]
-    settings: TextMarcConfig
-
-    def to_record(self) -> dict[str, Any]:
-        """What is written as JSON; character offsets count Unicode code points from 0."""
-        plain = dataclasses.asdict(self)
-        tokens = [
-            {"start": start, "end": end, "text": self.text[start:end], "mask": round(value, 6)}
-            for (start, end), value in zip(self.tokens, self.mask, strict=True)
-        ]
-        plain["tokens"], plain["spans"] = tokens, [dataclasses.asdict(span) for span in self.spans]
-        del plain["mask"]
-        return {"kind": "whymask.rationale", "schema": SCHEMA_VERSION, "cut": CUT, **plain}
+__all__ = ["CUT", "Rationale", "Span", "rationale_from_text", "spans_from_mask"]
 
 
 def rationale_from_text(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 from typing import TYPE_CHECKING
 
-from whymask.train.text.rationale import Rationale
+from whymask.train.text.record import Rationale
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -49,12 +49,15 @@ def page(rationale: Rationale) -> str:
         at = span.end
     parts.append(html.escape(rationale.text[at:]))
     told = html.escape(headline(rationale))
-    made = html.escape(
-        f"{rationale.model}; MaRC (arXiv 2508.11388), {rationale.settings.steps} steps, "
-        f"seed {rationale.settings.seed}; dropped tokens take PAD's embedding"
-    )
+    made = html.escape(f"{rationale.model}; {_made_by(rationale)}; dropped tokens take PAD's embedding")
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>Rationale</title>'
         f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{STYLE}</style></head>\n'
         f'<body><p>{told}</p>\n<p class="text">{"".join(parts)}</p>\n<p class="soft">{made}</p></body></html>\n'
     )
+
+
+def _made_by(rationale: Rationale) -> str:
+    if rationale.settings is None:
+        return "one pass of a fused graph"
+    return f"MaRC (arXiv 2508.11388), {rationale.settings.steps} steps, seed {rationale.settings.seed}"

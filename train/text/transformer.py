@@ -21,9 +21,12 @@ from whymask.runtime.errors import ArtefactError, InputError
 from whymask.runtime.files import write_atomically
 from whymask.runtime.from_json import dataclass_from_record, record_from_json
 from whymask.train.text.classifier import Tokens
+from whymask.train.text.reading import Reading
 from whymask.train.text.words import PAD_ID, WordTokeniser
 
 SCHEMA_VERSION = 1
+UNSEEN = -1e9
+"""Below every value of a place: what has no place cannot be the largest."""
 DESCRIPTION, WEIGHTS = "text-classifier.json", "text-classifier.safetensors"
 
 
@@ -74,6 +77,23 @@ class TransformerNet(nn.Module):
         logits: Tensor = self.head(places.amax(1))
         return logits
 
+    def read(self, embeddings: Tensor, seen: Tensor) -> Reading:
+        """The same for texts of several lengths, with the states between the layers.
+
+        Args:
+            embeddings: float32 (K, N, D).
+            seen: bool (K, N), false after a text's end; logits there are those of each text alone, up to rounding.
+        """
+        # A text's last word has zeros to its right when it stands alone; so it has here.
+        embeddings = embeddings * seen[..., None]
+        near = nn.functional.gelu(self.near(embeddings.transpose(1, 2)).transpose(1, 2))
+        places = embeddings + near + self.position[: embeddings.shape[1]]
+        states = [places]
+        for layer in self.encoder.layers:
+            places = layer(places, src_key_padding_mask=~seen)
+            states.append(places)
+        return Reading(self.head(places.masked_fill(~seen[..., None], UNSEEN).amax(1)), tuple(states))
+
 
 def waves(places: int, width: int) -> Tensor:
     """Sines and cosines of positions (Vaswani et al. 2017, arXiv 1706.03762), float32 (places, width)."""
@@ -83,7 +103,7 @@ def waves(places: int, width: int) -> Tensor:
 
 
 class WordClassifier:
-    """The network with its tokeniser and labels: a `TextClassifier`.
+    """The network with its tokeniser and labels: a `TextClassifier`, and a `ReadableClassifier`.
 
     Args:
         net: in eval mode and frozen from here on.
@@ -122,6 +142,35 @@ class WordClassifier:
         """float32 (K, C) of float32 (K, N, D)."""
         result: Tensor = self.net(embeddings)
         return result
+
+    @property
+    def module(self) -> nn.Module:
+        """The network."""
+        return self.net
+
+    @property
+    def pad_id(self) -> int:
+        """PAD's number."""
+        return PAD_ID
+
+    @property
+    def special_ids(self) -> tuple[int, ...]:
+        """None: every word is the text's own."""
+        return ()
+
+    @property
+    def max_tokens(self) -> int:
+        """Longest text."""
+        return self.net.shape.max_tokens
+
+    @property
+    def vocabulary(self) -> tuple[str, ...]:
+        """Words by number."""
+        return self.tokeniser.vocabulary
+
+    def read(self, embeddings: Tensor, seen: Tensor) -> Reading:
+        """Logits and states of float32 (K, N, D), with `seen` bool (K, N)."""
+        return self.net.read(embeddings, seen)
 
 
 def save_classifier(classifier: WordClassifier, folder: Path) -> None:

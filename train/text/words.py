@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterable
 
+from whymask.runtime.words import PAD_ID, RESERVED, UNKNOWN_ID, ids_with_spans, words_with_spans
 from whymask.train.text.classifier import Tokens
 
-PAD_ID, UNKNOWN_ID = 0, 1
-RESERVED = ("[PAD]", "[UNK]")
-_WORD = re.compile(r"\w+|[^\w\s]")
+__all__ = ["PAD_ID", "RESERVED", "UNKNOWN_ID", "WordTokeniser", "vocabulary_from_texts"]
 
 
 class WordTokeniser:
@@ -30,13 +28,12 @@ class WordTokeniser:
         Raises:
             InputError: a text without a word.
         """
-        found = list(_WORD.finditer(text))
-        ids = tuple(self._ids.get(match.group().lower(), UNKNOWN_ID) for match in found)
-        return Tokens(text, ids, tuple(match.span() for match in found), (False,) * len(found))
+        ids, spans = ids_with_spans(text, self._ids)
+        return Tokens(text, ids, spans, (False,) * len(ids))
 
 
 def vocabulary_from_texts(texts: Iterable[str], least: int = 1) -> tuple[str, ...]:
     """RESERVED, then every word that occurs `least` times or more, most frequent first, ties by alphabet."""
-    counts = Counter(match.group().lower() for text in texts for match in _WORD.finditer(text))
+    counts = Counter(word for text in texts for word, _ in words_with_spans(text))
     words = sorted((word for word, count in counts.items() if count >= least), key=lambda word: (-counts[word], word))
     return (*RESERVED, *words)
