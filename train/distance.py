@@ -37,7 +37,7 @@ def squared_distance(a: Tensor, b: Tensor) -> Tensor:
         a: float (B, C, h, w), the one that is learned through.
         b: the same shape; it gets no gradient.
     """
-    distance: Tensor = _SquaredDistance.apply(a, b)  # type: ignore[no-untyped-call]
+    distance: Tensor = _SquaredDistance.apply(a, b)
     return distance
 
 

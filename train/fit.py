@@ -32,6 +32,7 @@ from whymask.train.classifier import FrozenClassifier
 from whymask.train.config import TrainConfig
 from whymask.train.data import ImageStore, batch_indices, find_images, larger, random_crops, split_images
 from whymask.train.explainers import Explainer, build_explainer
+from whymask.train.folding import folded
 from whymask.train.model_spec import classifier_from_config
 from whymask.train.run import (
     CARD_FILE,
@@ -186,7 +187,7 @@ class Loop:
         optimizer = torch.optim.AdamW(explainer.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
         self.explainer, self.optimizer = fabric.setup(explainer, optimizer)
         self.explainer.mark_forward_method("ranking_and_breaking")
-        self.objective = Objective(config, classifier, fill_of(classifier))
+        self.objective = Objective(config, folded(classifier), fill_of(classifier))
         self.progress = Progress()
 
     def restore(self) -> None:
