@@ -23,7 +23,8 @@ from whymask.benchmarks.methods_page import COLUMNS, ROWS
 from whymask.benchmarks.pictures import chunks
 from whymask.benchmarks.rivals.registry import rivals
 from whymask.benchmarks.rivals.rival import Rival
-from whymask.benchmarks.suite.runner import PictureSet, Suite
+from whymask.benchmarks.suite.measured import PictureSet
+from whymask.benchmarks.suite.runner import Suite
 from whymask.benchmarks.suite.sample import Ask, Cell, Cells, Metric, Sample
 from whymask.benchmarks.suite.sweeps import SWEEP, measure_sweep
 from whymask.runtime.card import LOGITS, MASK, SALIENCY
@@ -70,9 +71,11 @@ class ProcessorTime:
     def rival(self, rival: Rival) -> Rival:
         """The same method, counted."""
 
-        def maps(images: NDArray[np.uint8], target: NDArray[np.int64], first: int) -> NDArray[np.float32]:
+        def maps(
+            images: NDArray[np.uint8], target: NDArray[np.int64], places: NDArray[np.int64]
+        ) -> NDArray[np.float32]:
             with self.counted():
-                return rival.maps(images, target, first)
+                return rival.maps(images, target, places)
 
         return replace(rival, maps=maps)
 
@@ -89,8 +92,8 @@ def method_rival(name: str, classifier: FrozenClassifier, steps: int) -> Rival:
 
     from whymask.train.methods import METHODS
 
-    def maps(images: NDArray[np.uint8], target: NDArray[np.int64], first: int) -> NDArray[np.float32]:
-        del first
+    def maps(images: NDArray[np.uint8], target: NDArray[np.int64], places: NDArray[np.int64]) -> NDArray[np.float32]:
+        del places
         pixels = torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2).float()
         asked = torch.from_numpy(target)
         method = METHODS[name]

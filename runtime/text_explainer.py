@@ -14,14 +14,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from whymask.runtime.backends import Arrays
 from whymask.runtime.card import LOGITS, MASK, SALIENCY
-from whymask.runtime.certificate import Certificate
+from whymask.runtime.certificate import Certificate, softmax
 from whymask.runtime.errors import ArtefactError, InputError
 from whymask.runtime.ort import OrtBackend
 from whymask.runtime.text_card import ATTENTION_MASK, INPUT_IDS, INPUTS, METADATA_KEY, OUTPUTS, TextCard
@@ -183,15 +183,10 @@ class TextExplainer:
         ids, offsets = np.asarray(read[0], np.int64), tuple(read[1])
         count, logits = len(offsets), found[LOGITS][row]
         saliency, mask = found[SALIENCY][row, :count], found[MASK][row, :count]
-        predicted, shares = int(logits.argmax()), _softmax(logits)
+        predicted, shares = int(logits.argmax()), softmax(logits)
         spans = spans_of(text, offsets, saliency, mask)
         label = self.card.labels[predicted]
         return TextExplanation(text, label, float(shares[predicted]), logits, saliency, mask, ids, offsets, spans)
-
-
-def _softmax(logits: NDArray[Any]) -> NDArray[Any]:
-    raised: NDArray[Any] = np.exp(logits - logits.max())
-    return raised / raised.sum()
 
 
 def _card(backend: OrtBackend, path: str | Path) -> TextCard:

@@ -17,6 +17,8 @@ NOISE_DEVIATION = 0.3
 training."""
 
 KINDS = ("blur", "other_blur", "colour", "other_image")
+FROM_ANOTHER = ("other_blur", "other_image")
+"""Kinds that are made from the picture before in the batch."""
 
 
 def masked(x: Tensor, mask: Tensor, background: Tensor) -> Tensor:
@@ -49,16 +51,20 @@ def random_background(x: Tensor, fill: Tensor, robustness: float, generator: tor
     count = len(x)
     random = torch.rand(count, generator=generator) < robustness
     kind = torch.where(random, torch.randint(len(KINDS), (count,), generator=generator), -1)
-    background = fill_background(x, fill).clone()
-    blurred = blur(x) if bool(((kind == 0) | (kind == 1)).any()) else x
-    sources = (blurred, blurred.roll(1, 0), None, x.roll(1, 0))
-    for index in range(len(KINDS)):
-        chosen = (kind == index).nonzero()[:, 0].to(x.device)
-        if not len(chosen):
-            continue
-        source = sources[index]
-        background[chosen] = _colour_noise(x[chosen], generator) if source is None else source[chosen]
+    background = torch.empty_like(x).copy_(fill)  # in the layout of x: passes over two layouts cost twice
+    for index, name in enumerate(KINDS):
+        chosen = (kind == index).nonzero()[:, 0]
+        if len(chosen):
+            places = (chosen - 1) % count if name in FROM_ANOTHER else chosen
+            background[chosen.to(x.device)] = _background_of(name, x[places.to(x.device)], generator)
     return background
+
+
+def _background_of(kind: str, source: Tensor, generator: torch.Generator) -> Tensor:
+    """Backgrounds of one kind, float32 (N, 3, H, W), from as many pictures."""
+    if kind == "colour":
+        return _colour_noise(source, generator)
+    return source if kind == "other_image" else blur(source)
 
 
 def _colour_noise(like: Tensor, generator: torch.Generator) -> Tensor:

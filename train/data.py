@@ -191,15 +191,3 @@ def cropped(maps: Tensor, crops: Tensor, height: int, width: int) -> Tensor:
     """
     grid = F.affine_grid(crops, [len(maps), maps.shape[1], height, width], align_corners=False)
     return F.grid_sample(maps.float(), grid, mode="bilinear", padding_mode="reflection", align_corners=False)
-
-
-def random_crops(pixels: Tensor, height: int, width: int, generator: torch.Generator) -> Tensor:
-    """A random crop of each image, mirrored half the time, resized to the input.
-
-    Args:
-        pixels: uint8 or float (B, 3, ·, ·) in 0–255.
-
-    Returns:
-        float32 (B, 3, height, width) in 0–255.
-    """
-    return cropped(pixels, draw_crops(len(pixels), generator).to(pixels.device), height, width)

@@ -33,6 +33,7 @@ from whymask.train.config import TrainConfig
 from whymask.train.data import ImageStore, batch_indices, cropped, draw_crops, find_images, larger, split_images
 from whymask.train.distil import Lesson
 from whymask.train.explainers import Explainer, build_explainer
+from whymask.train.folding import folded
 from whymask.train.lessons import Lessons, Share, lessons_for_run
 from whymask.train.model_spec import classifier_from_config
 from whymask.train.run import (
@@ -191,7 +192,7 @@ class Loop:
         optimizer = torch.optim.AdamW(explainer.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
         self.explainer, self.optimizer = fabric.setup(explainer, optimizer)
         self.explainer.mark_forward_method("ranking_and_breaking")
-        self.objective = Objective(config, classifier, fill_of(classifier))
+        self.objective = Objective(config, folded(classifier), fill_of(classifier))
         self.progress = Progress()
         self._noted = (time.monotonic(), time.process_time())
 

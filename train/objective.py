@@ -12,7 +12,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from whymask.train.config import TrainConfig
+from whymask.train.distance import energy, squared_distance
 from whymask.train.levels import Breaking
+
+LEAST_ENERGY = 1e-6
+"""A value of the image's features, squared, on average, below which a distance is not divided by it."""
 
 
 def kl_divergence(logits_image: Tensor, logits_kept: Tensor) -> Tensor:
@@ -27,14 +31,14 @@ def cross_entropy(logits_kept: Tensor, target: Tensor) -> Tensor:
 
 
 def activation_distance(features_image: list[Tensor], features_kept: list[Tensor]) -> Tensor:
-    """Mean over layers of ‖φ(e) − φ(x)‖² / ‖φ(x)‖² per image, float (B,).
+    """Mean over layers of ‖φ(e) − φ(x)‖² / ‖φ(x)‖² per image, float (B,); the gradient goes to φ(e) alone.
 
     Dividing by the image's own energy makes layers comparable whatever their width and scale.
     """
     distances = []
     for image, kept in zip(features_image, features_kept, strict=True):
-        energy = image.float().square().flatten(1).mean(1)
-        distances.append((kept.float() - image.float()).square().flatten(1).mean(1) / energy.clamp_min(1e-6))
+        least = LEAST_ENERGY * image[0].numel()
+        distances.append(squared_distance(kept, image) / energy(image.detach()).clamp_min(least))
     return torch.stack(distances).mean(0)
 
 

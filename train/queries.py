@@ -90,7 +90,8 @@ def draw_queries(classifier: FrozenClassifier, x: Tensor, others: float, generat
         x = torch.cat([paste(x[:pasted], x.flip(0)[:pasted], generator), x[pasted:]])
         again, again_features = classifier.with_taps(x[:pasted])
         logits = torch.cat([again, logits[pasted:]])
-        features = [torch.cat([new, old[pasted:]]) for new, old in zip(again_features, features, strict=True)]
+        for new, old in zip(again_features, features, strict=True):
+            old[:pasted] = new  # in place: the finest maps are large, and nobody else reads them
         pairs = _either(guest, host, generator)
         target[:pasted], against[:pasted] = pairs
     if count > pasted:

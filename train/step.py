@@ -30,7 +30,7 @@ from whymask.train.config import TrainConfig
 from whymask.train.distil import Lesson, distil_loss
 from whymask.train.explainers import TEMPERATURE, Explainer
 from whymask.train.levels import Breaking
-from whymask.train.masks import level_of_area, mask_from_saliency, resize, straight_through
+from whymask.train.masks import level_of_area, mask_from_saliency, resize_by_product, straight_through
 from whymask.train.objective import (
     asked_loss,
     binarisation,
@@ -144,9 +144,10 @@ class Objective:
         for name in ("tv", "binarisation", "necessity", "presence", "level"):
             loss = loss + terms.get(name, 0.0)
         total = loss.mean()
-        figures = {name: float(value.detach().mean()) for name, value in terms.items()}
-        figures |= {"loss": float(total.detach()), "area": float(mask.detach().mean())}
-        return StepResult(total, figures)
+        means = {name: value.detach().float().mean() for name, value in terms.items()}
+        means |= {"loss": total.detach(), "area": mask.detach().mean()}
+        figures = torch.stack(list(means.values())).tolist()  # at once: each transfer waits for a GPU
+        return StepResult(total, dict(zip(means, figures, strict=True)))
 
     def _taught(
         self,
@@ -173,7 +174,7 @@ class Objective:
     def _held(
         self, asked: Queries, mask: Tensor, generator: torch.Generator
     ) -> tuple[Tensor, dict[str, Tensor], Tensor]:
-        """What holding the answers costs, float (B,), its terms for the log, and which pictures keep their class."""
+        """What holding the answers costs, float (B,), its terms for the log, and the share of classes kept, ()."""
         config = self.config
         background = random_background(asked.x, self.fill, config.robustness, generator)
         explanation = masked(asked.x, mask, background).contiguous(memory_format=torch.channels_last)
@@ -182,7 +183,8 @@ class Objective:
         if asked.against is not None:  # where another class is asked, the image's own decision is not to be held
             terms["asked"] = asked_loss(logits, asked.target, asked.against)
             loss = torch.where(asked.own, loss, (config.kl + config.ce) * terms["asked"])
-        return loss, terms, is_kept(logits, asked.target)[asked.own]
+        own = asked.own.float()
+        return loss, terms, (own * is_kept(logits, asked.target)).sum() / own.sum()
 
     def _level_loss(
         self,
@@ -201,7 +203,7 @@ class Objective:
             return config.level * self._breaking_loss(ranking.detach(), breaking, asked, generator)
         unused = 0.0 * breaking.scale.flatten()  # DDP expects a gradient for every parameter
         if config.mode == "area":
-            shown = resize(ranking.detach()[:, 0], *asked.x.shape[-2:])
+            shown = resize_by_product(ranking.detach()[:, 0], *asked.x.shape[-2:])
             return config.area * quantile_loss(shown, breaking.centre, config.target_area) + unused
         share = torch.sigmoid((ranking.detach() - breaking.centre) / TEMPERATURE).flatten(1).mean(1)
         return config.area * torch.where(draw.own, share, 0.0 * share) + unused
@@ -222,4 +224,4 @@ class Objective:
 def probability(ranking: Tensor, own_level: Tensor, draw: Draw, x: Tensor) -> Tensor:
     """Resized saliency at each image's drawn cut, (B, 1, H, W)."""
     cut = torch.where(draw.own.view(-1, 1, 1, 1), own_level, level_of_area(ranking, draw.area))
-    return resize(torch.sigmoid((ranking - cut) / TEMPERATURE)[:, 0], x.shape[-2], x.shape[-1])
+    return resize_by_product(torch.sigmoid((ranking - cut) / TEMPERATURE)[:, 0], x.shape[-2], x.shape[-1])

@@ -7,7 +7,7 @@ import torch
 
 from whymask.runtime.card import InputCard
 from whymask.runtime.errors import InputError
-from whymask.train.data import ImageStore, batch_indices, find_images, random_crops, split_images
+from whymask.train.data import ImageStore, batch_indices, cropped, draw_crops, find_images, split_images
 
 CARD = InputCard(16, 20, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 
@@ -64,8 +64,10 @@ def test_an_epoch_visits_each_image_once_and_a_step_depends_on_its_number_alone(
 
 def test_crops_are_seeded_and_stay_in_range() -> None:
     pixels = torch.randint(0, 256, (6, 3, 20, 24), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
-    crops = random_crops(pixels, 16, 20, torch.Generator().manual_seed(1))
+    drawn = draw_crops(6, torch.Generator().manual_seed(1))
+    crops = cropped(pixels, drawn, 16, 20)
     assert crops.shape == (6, 3, 16, 20)
     assert crops.min() >= 0
     assert crops.max() <= 255
-    assert torch.equal(crops, random_crops(pixels, 16, 20, torch.Generator().manual_seed(1)))
+    assert torch.equal(drawn, draw_crops(6, torch.Generator().manual_seed(1)))
+    assert not torch.equal(drawn, draw_crops(6, torch.Generator().manual_seed(2)))

@@ -4,7 +4,14 @@ import pytest
 import torch
 
 from whymask.runtime.images import resize_map
-from whymask.train.masks import level_of_area, mask_from_saliency, resize, standardise, straight_through
+from whymask.train.masks import (
+    level_of_area,
+    mask_from_saliency,
+    resize,
+    resize_by_product,
+    standardise,
+    straight_through,
+)
 
 
 def test_the_mask_is_the_one_that_the_runtime_computes() -> None:
@@ -44,3 +51,24 @@ def test_straight_through_is_hard_forwards_and_soft_backwards() -> None:
 def test_resize_has_half_pixel_centres() -> None:
     ramp = torch.tensor([[[0.0, 1.0]]])
     assert torch.allclose(resize(ramp, 1, 4).flatten(), torch.tensor([0.0, 0.25, 0.75, 1.0]))
+
+
+@pytest.mark.parametrize(("inputs", "outputs"), [((5, 7), (32, 24)), ((9, 9), (9, 9)), ((8, 6), (5, 11))])
+def test_resizing_by_product_is_resizing_with_its_gradient(inputs: tuple[int, int], outputs: tuple[int, int]) -> None:
+    generator = torch.Generator().manual_seed(0)
+    start, weight = torch.rand(3, *inputs, generator=generator), torch.randn(3, 1, *outputs, generator=generator)
+    results = []
+    for function in (resize, resize_by_product):
+        maps = start.clone().requires_grad_(True)
+        resized = function(maps, *outputs)
+        (weight * resized).sum().backward()
+        assert maps.grad is not None
+        results.append((resized.detach(), maps.grad))
+    for expected, got in zip(*results, strict=True):
+        assert torch.allclose(expected, got, atol=1e-5)
+
+
+def test_resizing_by_product_keeps_full_precision_under_autocast() -> None:
+    maps = torch.rand(2, 9, 9, generator=torch.Generator().manual_seed(0))
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.allclose(resize_by_product(maps, 32, 32), resize(maps, 32, 32), atol=1e-6)

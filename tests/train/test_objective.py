@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from whymask.train.backgrounds import KINDS, random_background
+from whymask.train.backgrounds import KINDS, blur, random_background
 from whymask.train.classifier import FrozenClassifier
 from whymask.train.config import TrainConfig
 from whymask.train.explainers import build_explainer
@@ -80,6 +80,43 @@ def test_known_values_of_the_terms() -> None:
     assert binarisation(torch.tensor([0.5, 1.0]).view(1, 1, 1, 2)).item() == pytest.approx(0.125)
     assert necessity(torch.tensor([[0.0, 0.0]]), torch.tensor([0])).item() == 0.0
     assert necessity(torch.tensor([[100.0, 0.0]]), torch.tensor([0])).item() == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_the_activation_distance_and_its_gradient_are_the_formulas(layout: torch.memory_format) -> None:
+    generator = torch.Generator().manual_seed(0)
+    shapes = ((3, 4, 7, 5), (3, 6, 3, 2))
+    image = [torch.randn(shape, generator=generator).contiguous(memory_format=layout) for shape in shapes]
+    start = [torch.randn(shape, generator=generator).contiguous(memory_format=layout) for shape in shapes]
+    kept, plain = ([each.clone().requires_grad_(True) for each in start] for _ in range(2))
+    weight = torch.tensor([1.0, -2.0, 0.5])
+    got = activation_distance(image, kept)
+    terms = [(a - b).square().mean((1, 2, 3)) / b.square().mean((1, 2, 3)) for a, b in zip(plain, image, strict=True)]
+    expected = torch.stack(terms).mean(0)
+    assert torch.allclose(got, expected, rtol=1e-5)
+    (weight * got).sum().backward()
+    (weight * expected).sum().backward()
+    for a, b in zip(kept, plain, strict=True):
+        assert a.grad is not None and b.grad is not None
+        assert torch.allclose(a.grad, b.grad, rtol=1e-5, atol=1e-7)
+    assert all(each.grad is None for each in image)
+
+
+def test_the_distance_of_half_precision_maps_is_a_full_precision_number() -> None:
+    kept = torch.full((1, 2, 4, 4), 300.0, dtype=torch.bfloat16, requires_grad=True)
+    distance = activation_distance([torch.ones(1, 2, 4, 4, dtype=torch.bfloat16)], [kept])
+    distance.sum().backward()
+    assert distance.dtype == torch.float32
+    assert distance.item() == pytest.approx(299.0**2, rel=1e-2)
+    assert kept.grad is not None and kept.grad.dtype == torch.bfloat16
+
+
+def test_a_map_without_energy_has_a_finite_distance() -> None:
+    kept = torch.zeros(1, 1, 2, 2, requires_grad=True)
+    distance = activation_distance([torch.zeros(1, 1, 2, 2)], [kept])
+    distance.sum().backward()
+    assert distance.item() == 0.0
+    assert kept.grad is not None and bool((kept.grad == 0).all())
 
 
 def test_total_variation_does_not_depend_on_the_resolution() -> None:
@@ -162,3 +199,19 @@ def test_backgrounds_are_the_fill_or_each_of_the_kinds() -> None:
     repeated = random_background(x, fill, 1.0, torch.Generator().manual_seed(1))
     assert torch.equal(mixed, repeated)
     assert len(KINDS) == 4
+
+
+def test_backgrounds_are_what_drawing_from_the_whole_batch_gives() -> None:
+    """The plain way: every kind made of every picture, and rows chosen."""
+    x = torch.randn(16, 3, 20, 20, generator=torch.Generator().manual_seed(0))
+    fill = torch.full((1, 3, 1, 1), 0.25)
+    got = random_background(x, fill, 0.7, torch.Generator().manual_seed(5))
+    generator = torch.Generator().manual_seed(5)
+    random = torch.rand(16, generator=generator) < 0.7
+    kind = torch.where(random, torch.randint(len(KINDS), (16,), generator=generator), -1)
+    for index, source in enumerate((blur(x), blur(x).roll(1, 0), None, x.roll(1, 0))):
+        chosen = kind == index
+        assert chosen.any()
+        if source is not None:
+            assert torch.allclose(got[chosen], source[chosen], atol=1e-6)
+    assert bool((got[kind == -1] == 0.25).all())
