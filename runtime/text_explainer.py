@@ -128,7 +128,7 @@ class TextExplainer:
         ids = np.stack(parts).astype(np.int64)
         logits = self.run(ids, np.ones_like(ids))[LOGITS]
         predicted = int(why.logits.argmax())
-        alone, without = (float(_softmax(row)[predicted]) for row in logits)
+        alone, without = (float(softmax(row)[predicted]) for row in logits)
         keeps, stays = (int(row.argmax()) == predicted for row in logits)
         return Certificate(keeps, bool(keep.any()) and not stays, alone, without)
 
