@@ -25,6 +25,7 @@ from whymask.runtime.errors import ArtefactError, InputError, TrainingError
 from whymask.runtime.files import write_atomically
 from whymask.runtime.progress import Progress as ProgressBar
 from whymask.runtime.progress import track
+from whymask.train.ahead import Ahead
 from whymask.train.allocator import keep_freed_memory
 from whymask.train.calibrate import calibrate
 from whymask.train.checkpoint import Progress, load_checkpoint, save_checkpoint
@@ -76,14 +77,19 @@ def train(config: TrainConfig, out: Path, *, resume: bool = False) -> Run:
         raise ArtefactError(f"--resume: {out} has no {CHECKPOINT_FILE}; train without --resume")
     if not resume and (checkpoint.exists() or (out / CARD_FILE).exists()):
         raise ArtefactError(f"{out} already holds a run; give another -o, or --resume to go on with it")
-    fabric = Fabric(
+    fabric = fabric_from_config(config)
+    fabric.launch(partial(_train_process, config=config, out=out, resume=resume))
+    return load_run(out)
+
+
+def fabric_from_config(config: TrainConfig) -> Fabric:
+    """Device, processes and precision of a run."""
+    return Fabric(
         accelerator=config.accelerator,
         devices=config.devices,
         strategy=config.strategy,
         precision=config.precision,  # type: ignore[arg-type]
     )
-    fabric.launch(partial(_train_process, config=config, out=out, resume=resume))
-    return load_run(out)
 
 
 def _train_process(fabric: Fabric, config: TrainConfig, out: Path, resume: bool) -> None:
@@ -189,6 +195,9 @@ class Loop:
         self.explainer.mark_forward_method("ranking_and_breaking")
         self.objective = Objective(config, folded(classifier), fill_of(classifier))
         self.progress = Progress()
+        # From memory to memory, another thread gains nothing and takes its time from the CPU's own.
+        waits = not images.train.cached or fabric.device.type == "cuda"
+        self.read = Ahead(self.pictures, config.steps) if waits else self.pictures
 
     def restore(self) -> None:
         """Go back to the checkpoint in the run directory."""
@@ -220,19 +229,24 @@ class Loop:
         seed = (self.config.seed * 1_000_003 + self.progress.step) * 4096 + self.fabric.global_rank
         return torch.Generator().manual_seed(seed)
 
-    def pixels(self, generator: torch.Generator) -> torch.Tensor:
-        """This step's crops on the device, float (B, 3, H, W) in 0–255; B is this process's share of the batch."""
-        config, rule, train = self.config, self.classifier.rule, self.images.train
-        indices = batch_indices(self.progress.step, config.batch_size, len(train), config.seed)
-        own = indices[self.fabric.global_rank :: self.fabric.world_size]
-        return random_crops(train[own].to(self.fabric.device), rule.height, rule.width, generator)
+    def pictures(self, step: int) -> torch.Tensor:
+        """A step's pictures as they are kept, uint8 (B, 3, ·, ·); B is this process's share of the batch."""
+        config, train = self.config, self.images.train
+        indices = batch_indices(step, config.batch_size, len(train), config.seed)
+        own = train[indices[self.fabric.global_rank :: self.fabric.world_size]]
+        return own.pin_memory() if self.fabric.device.type == "cuda" else own
+
+    def crops(self, pictures: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        """Random crops of them on the device, float (B, 3, H, W) in 0–255."""
+        rule = self.classifier.rule
+        return random_crops(pictures.to(self.fabric.device, non_blocking=True), rule.height, rule.width, generator)
 
     def step(self) -> dict[str, float]:
         """One optimiser step; its figures, averaged over processes where they steer."""
         config, step = self.config, self.progress.step
         began = time.monotonic()
         generator = self.generator()
-        pixels = self.pixels(generator)
+        pixels = self.crops(self.read(step), generator)
         for group in self.optimizer.param_groups:
             group["lr"] = config.learning_rate * learning_rate_share(step, config.steps)
         self.explainer.train()
