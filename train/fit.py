@@ -33,7 +33,7 @@ from whymask.train.classifier import FrozenClassifier
 from whymask.train.config import TrainConfig
 from whymask.train.data import ImageStore, batch_indices, find_images, larger, random_crops, split_images
 from whymask.train.explainers import Explainer, build_explainer
-from whymask.train.folding import folded
+from whymask.train.folding import folded, round_weights
 from whymask.train.model_spec import classifier_from_config
 from whymask.train.run import (
     CARD_FILE,
@@ -53,6 +53,9 @@ WARM_UP = 0.03
 
 GRADIENT_NORM = 5.0
 """Gradients are clipped to this norm: one image whose KL explodes must not undo a hundred steps."""
+
+HALF = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
+"""What autocast multiplies in, by precision."""
 
 
 def train(config: TrainConfig, out: Path, *, resume: bool = False) -> Run:
@@ -193,7 +196,10 @@ class Loop:
         optimizer = torch.optim.AdamW(explainer.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
         self.explainer, self.optimizer = fabric.setup(explainer, optimizer)
         self.explainer.mark_forward_method("ranking_and_breaking")
-        self.objective = Objective(config, folded(classifier), fill_of(classifier))
+        stand_in = folded(classifier)
+        if config.precision in HALF:
+            round_weights(stand_in, HALF[config.precision])
+        self.objective = Objective(config, stand_in, fill_of(classifier))
         self.progress = Progress()
         # From memory to memory, another thread gains nothing and takes its time from the CPU's own.
         waits = not images.train.cached or fabric.device.type == "cuda"
