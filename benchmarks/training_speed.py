@@ -6,7 +6,9 @@
 → `-o` as JSON with raw samples, and a page beside it (`.md`). A whole step (pictures from the cache, cutting
 crops, queries, explainer, objective, optimiser) and its floor are timed in turn on the same batch. The floor is what no
 training of any explainer on this objective can leave out: the classifier's pass over the pictures, its pass over the
-explanations with the gradient back to their pixels, and, once levels are learned, its pass over the hard masks.
+explanations with the gradient back to their pixels, and, once levels are learned, its pass over the hard masks. These
+are of the classifier as it was given, in the precision of the step. A step may cost less than its floor: training folds
+the classifier's batch normalisations into its convolutions.
 """
 
 from __future__ import annotations
@@ -41,7 +43,7 @@ if TYPE_CHECKING:
     from whymask.train.config import TrainConfig
     from whymask.train.fit import Loop
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 BAR = 1.25
 """Largest ratio of a step to its floor that was set as the goal."""
 MARGIN = 0.05
@@ -53,6 +55,8 @@ PICTURES = 256
 PHASES = {"map": 0.25, "map and level": 0.75}
 """Share of the steps done at which a step is timed: levels are learned in the second half alone."""
 BASE_NAMES = tuple(imagenet.SETTINGS)
+PRECISIONS = ("32-true", "bf16-mixed")
+"""That are timed by default."""
 
 app = typer.Typer(help=__doc__, add_completion=False)
 
@@ -63,6 +67,7 @@ class Speed:
 
     Attributes:
         base: the classifier.
+        precision: of Lightning Fabric, of step and floor.
         phase: of PHASES.
         batch: pictures a step.
         size: height and width of the pictures.
@@ -72,6 +77,7 @@ class Speed:
     """
 
     base: str
+    precision: str
     phase: str
     batch: int
     size: tuple[int, int]
@@ -93,7 +99,7 @@ class Speed:
 
 
 def classifier_passes(loop: Loop, pixels: Tensor, *, asks_levels: bool) -> None:
-    """The floor: every pass of the frozen classifier that a step cannot do without.
+    """The floor: every pass of the frozen classifier that a step cannot do without, in the step's precision.
 
     Args:
         loop: whose classifier it is.
@@ -104,12 +110,13 @@ def classifier_passes(loop: Loop, pixels: Tensor, *, asks_levels: bool) -> None:
 
     classifier = loop.classifier
     x = classifier.normalise(pixels).contiguous(memory_format=torch.channels_last)
-    with torch.no_grad():
-        classifier.with_taps(x)
-        if asks_levels:
-            classifier(x)
-    shown = x.detach().requires_grad_(True)
-    logits, _ = classifier.with_taps(shown)
+    with loop.fabric.autocast():
+        with torch.no_grad():
+            classifier.with_taps(x)
+            if asks_levels:
+                classifier(x)
+        shown = x.detach().requires_grad_(True)
+        logits, _ = classifier.with_taps(shown)
     torch.autograd.backward(logits.float().logsumexp(1).mean())
 
 
@@ -125,7 +132,7 @@ def measure(name: str, phase: str, loop: Loop, pairs: int) -> Speed:
         "floor": lambda: classifier_passes(loop, pixels, asks_levels=asks_levels),
         "step": loop.step,
     }
-    with LoadMeter() as meter, track(pairs + WARM_UP, f"{name}, {phase}", "rounds") as bar:
+    with LoadMeter() as meter, track(pairs + WARM_UP, f"{name}, {config.precision}, {phase}", "rounds") as bar:
         for number in range(pairs + WARM_UP):
             for part, call in calls.items():
                 began = time.perf_counter_ns()
@@ -136,42 +143,52 @@ def measure(name: str, phase: str, loop: Loop, pairs: int) -> Speed:
     verdict = judge(ratio, pairs, margin=MARGIN, min_pairs=LEAST_PAIRS, load=meter.load, threads=_threads())
     size = (loop.classifier.rule.height, loop.classifier.rule.width)
     rounded = {part: tuple(round(value, 3) for value in values) for part, values in series.items()}
-    return Speed(
-        name, phase, config.batch_size, size, rounded["step"], rounded["floor"], rounded["loader"], ratio, verdict
-    )
+    timed = (rounded["step"], rounded["floor"], rounded["loader"])
+    return Speed(name, config.precision, phase, config.batch_size, size, *timed, ratio, verdict)
 
 
-def study_config(name: str) -> TrainConfig:
-    """The study's own settings, on some of its pictures."""
+def study_config(name: str, precision: str = PRECISIONS[0]) -> TrainConfig:
+    """The study's own settings, on some of its pictures, in a precision of Lightning Fabric."""
     pictures = imagenet.training_images(imagenet.data_root())[:PICTURES]
-    return replace(base_named(name).config, data=tuple(map(str, pictures)), calibration_data=None, workers=1)
+    data = tuple(map(str, pictures))
+    return replace(base_named(name).config, data=data, calibration_data=None, workers=1, precision=precision)
 
 
 def prepared_loop(config: TrainConfig, out: Path) -> Loop:
     """A loop that is ready for its first step; it writes nowhere but below `out`."""
-    from lightning_fabric import Fabric
-
     from whymask.train import fit
+    from whymask.train.allocator import keep_freed_memory
     from whymask.train.explainers import build_explainer
     from whymask.train.model_spec import classifier_from_config
 
+    keep_freed_memory()  # as training does
     classifier = classifier_from_config(config)
     images = fit.load_images(config, classifier, quiet=True)
     explainer = build_explainer(config.explainer_config(), classifier)
-    fabric = Fabric(accelerator=config.accelerator, devices=1)
+    fabric = fit.fabric_from_config(replace(config, devices=1, strategy="auto"))
     return fit.Loop(fabric, config, out, classifier.to(fabric.device), explainer, images)
 
 
 def speed_table(speeds: list[Speed]) -> str:
     """A row a classifier and phase."""
-    head = ["classifier", "phase", "step, p50 ms", "floor, p50 ms", "loader, p50 ms", "images/s", "step / floor", "met"]
+    head = [
+        "classifier",
+        "precision",
+        "phase",
+        "step, p50 ms",
+        "floor, p50 ms",
+        "loader, p50 ms",
+        "images/s",
+        "step / floor",
+        "met",
+    ]
     rows = []
     for each in speeds:
         medians = [f"{statistics.median(ms):.0f}" for ms in (each.step_ms, each.floor_ms, each.loader_ms)]
         ratio = f"{each.ratio.value:.2f} ({each.ratio.low:.2f}–{each.ratio.high:.2f})"
         met = "not valid" if not each.verdict.valid else "yes" if each.met else "**no**"
-        rows.append([each.base, each.phase, *medians, f"{each.images_per_second:.1f}", ratio, met])
-    return table(head, rows, left=2)
+        rows.append([each.base, each.precision, each.phase, *medians, f"{each.images_per_second:.1f}", ratio, met])
+    return table(head, rows, left=3)
 
 
 def page(record: dict[str, Any], speeds: list[Speed]) -> str:
@@ -181,8 +198,9 @@ def page(record: dict[str, Any], speeds: list[Speed]) -> str:
     reasons = sorted({reason for each in speeds for reason in each.verdict.reasons})
     notes = "\n".join(f"- not valid: {reason}" for reason in reasons)
     head = (
-        f"# Training speed\n\nA whole training step beside its floor, the frozen classifier's own passes; goal: at "
-        f"most {BAR}. {facts}. Made by `{record['command']}`."
+        f"# Training speed\n\nA whole training step beside its floor, the frozen classifier's own passes as it was "
+        f"given, in the same precision, on the same batch, in turn; goal: at most {BAR}. {facts}. "
+        f"Made by `{record['command']}`."
     )
     return "\n\n".join(part for part in (head, speed_table(speeds), notes) if part) + "\n"
 
@@ -207,6 +225,7 @@ def record_from_speeds(speeds: list[Speed], command: str) -> dict[str, Any]:
 @app.command()
 def main(
     base: Annotated[list[str] | None, typer.Option(help=f"Of {', '.join(BASES)}; repeatable.")] = None,
+    precision: Annotated[list[str] | None, typer.Option(help=f"Default: {', '.join(PRECISIONS)}; repeatable.")] = None,
     pairs: Annotated[int, typer.Option(min=LEAST_PAIRS, help="Rounds a phase.")] = 30,
     out: Annotated[Path, typer.Option("-o", "--out", help="JSON file; the page goes beside it.")] = imagenet.RESULTS
     / "training_speed.json",
@@ -216,13 +235,14 @@ def main(
     Example: python -m whymask.benchmarks.training_speed --base squeezenet1_1
     """
     check_json(out)
-    bases = base or list(BASE_NAMES)
     speeds = []
-    for name in bases:
-        with tempfile.TemporaryDirectory() as folder:
-            loop = prepared_loop(study_config(name), Path(folder))
-            speeds += [measure(name, phase, loop, pairs) for phase in PHASES]
-    command = " ".join(["python -m whymask.benchmarks.training_speed", *(f"--base {each}" for each in base or ())])
+    for name in base or BASE_NAMES:
+        for kind in precision or PRECISIONS:
+            with tempfile.TemporaryDirectory() as folder:
+                loop = prepared_loop(study_config(name, kind), Path(folder))
+                speeds += [measure(name, phase, loop, pairs) for phase in PHASES]
+    asked = [f"--base {each}" for each in base or ()] + [f"--precision {each}" for each in precision or ()]
+    command = " ".join(["python -m whymask.benchmarks.training_speed", *asked])
     record = record_from_speeds(speeds, f"{command} --pairs {pairs}")
     text = page(record, speeds)
     write_atomically(out, json.dumps(record, ensure_ascii=False) + "\n")

@@ -24,6 +24,8 @@ TEACHERS = (
     "optimise",
 )
 """Names of `whymask.train.methods.METHODS`, which is heavy to import; a test holds them equal."""
+PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
+"""Of Lightning Fabric, those that leave the weights in float32: calibration and files are of these."""
 
 
 @dataclass(frozen=True)
@@ -133,7 +135,11 @@ class TrainConfig(ClassifierConfig):
     accelerator: str = option("auto", "Of Lightning Fabric: cpu, cuda, mps, auto.")
     devices: int = option(1, "Processes, one a device.")
     strategy: str = option("auto", "Of Lightning Fabric: ddp, ddp_spawn, auto.")
-    precision: str = option("32-true", "Of Lightning Fabric: 32-true, bf16-mixed, 16-mixed.")
+    precision: str = option(
+        "32-true",
+        "Of the training steps: 32-true, bf16-mixed, 16-mixed. Validation and calibration are always in float32. "
+        "bf16-mixed is faster where the hardware multiplies it, see docs/training.md.",
+    )
 
     def __post_init__(self) -> None:
         """Refuse values out of range, naming the field, the value and the range."""
@@ -165,6 +171,7 @@ class TrainConfig(ClassifierConfig):
         _check_choice("mode", self.mode, MODES)
         _check_choice("resize", self.resize, RESIZE_RULES)
         self._check_teacher()
+        _check_choice("precision", self.precision, PRECISIONS)
         if self.min_area >= self.max_area:
             raise InputError(f"min_area {self.min_area} must be below max_area {self.max_area}")
         if self.kl + self.ce + self.activation == 0:

@@ -25,6 +25,7 @@ from whymask.runtime.errors import ArtefactError, InputError, TrainingError
 from whymask.runtime.files import write_atomically
 from whymask.runtime.progress import Progress as ProgressBar
 from whymask.runtime.progress import track
+from whymask.train.ahead import Ahead
 from whymask.train.allocator import keep_freed_memory
 from whymask.train.calibrate import calibrate
 from whymask.train.checkpoint import Progress, load_checkpoint, save_checkpoint
@@ -33,7 +34,7 @@ from whymask.train.config import TrainConfig
 from whymask.train.data import ImageStore, batch_indices, cropped, draw_crops, find_images, larger, split_images
 from whymask.train.distil import Lesson
 from whymask.train.explainers import Explainer, build_explainer
-from whymask.train.folding import folded
+from whymask.train.folding import folded, round_weights
 from whymask.train.lessons import Lessons, Share, lessons_for_run
 from whymask.train.model_spec import classifier_from_config
 from whymask.train.run import (
@@ -54,6 +55,9 @@ WARM_UP = 0.03
 
 GRADIENT_NORM = 5.0
 """Gradients are clipped to this norm: one image whose KL explodes must not undo a hundred steps."""
+
+HALF = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
+"""What autocast multiplies in, by precision."""
 
 
 def train(config: TrainConfig, out: Path, *, resume: bool = False) -> Run:
@@ -78,14 +82,19 @@ def train(config: TrainConfig, out: Path, *, resume: bool = False) -> Run:
         raise ArtefactError(f"--resume: {out} has no {CHECKPOINT_FILE}; train without --resume")
     if not resume and (checkpoint.exists() or (out / CARD_FILE).exists()):
         raise ArtefactError(f"{out} already holds a run; give another -o, or --resume to go on with it")
-    fabric = Fabric(
+    fabric = fabric_from_config(config)
+    fabric.launch(partial(_train_process, config=config, out=out, resume=resume))
+    return load_run(out)
+
+
+def fabric_from_config(config: TrainConfig) -> Fabric:
+    """Device, processes and precision of a run."""
+    return Fabric(
         accelerator=config.accelerator,
         devices=config.devices,
         strategy=config.strategy,
         precision=config.precision,  # type: ignore[arg-type]
     )
-    fabric.launch(partial(_train_process, config=config, out=out, resume=resume))
-    return load_run(out)
 
 
 def _train_process(fabric: Fabric, config: TrainConfig, out: Path, resume: bool) -> None:
@@ -192,9 +201,15 @@ class Loop:
         optimizer = torch.optim.AdamW(explainer.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
         self.explainer, self.optimizer = fabric.setup(explainer, optimizer)
         self.explainer.mark_forward_method("ranking_and_breaking")
-        self.objective = Objective(config, folded(classifier), fill_of(classifier))
+        stand_in = folded(classifier)
+        if config.precision in HALF:
+            round_weights(stand_in, HALF[config.precision])
+        self.objective = Objective(config, stand_in, fill_of(classifier))
         self.progress = Progress()
         self._noted = (time.monotonic(), time.process_time())
+        # From memory to memory, another thread gains nothing and takes its time from the CPU's own.
+        waits = not images.train.cached or fabric.device.type == "cuda"
+        self.read = Ahead(self.pictures, config.steps) if waits else self.pictures
 
     def restore(self) -> None:
         """Go back to the checkpoint in the run directory."""
@@ -229,20 +244,32 @@ class Loop:
         seed = (self.config.seed * 1_000_003 + self.progress.step) * 4096 + self.fabric.global_rank
         return torch.Generator().manual_seed(seed)
 
-    def batch(self, generator: torch.Generator) -> tuple[torch.Tensor, Lesson | None]:
-        """This step's crops, float (B, 3, H, W) in 0–255, and what a teacher says of them, both on the device.
+    def lessons_at(self, step: int) -> Lessons | None:
+        """What a teacher says of the pictures of a step's batch; None where none teaches (any more)."""
+        return self.lessons if step < self.config.teacher_until * self.config.steps else None
 
-        B is this process's share of the batch. While a teacher teaches, the batch is of taught pictures.
-        """
-        config, rule, train, device = self.config, self.classifier.rule, self.images.train, self.fabric.device
-        lessons = self.lessons if self.progress.step < config.teacher_until * config.steps else None
-        count = len(train) if lessons is None else len(lessons)
-        indices = batch_indices(self.progress.step, config.batch_size, count, config.seed)
-        own = indices[self.fabric.global_rank :: self.fabric.world_size]
-        crops = draw_crops(len(own), generator)
-        pictures = train[own if lessons is None else lessons.positions[own]].to(device)
+    def places(self, step: int, count: int) -> torch.Tensor:
+        """Places of this process's share of a step's batch, int64 (B,), of `count` pictures."""
+        indices = batch_indices(step, self.config.batch_size, count, self.config.seed)
+        return indices[self.fabric.global_rank :: self.fabric.world_size]
+
+    def pictures(self, step: int) -> torch.Tensor:
+        """This process's pictures of a step as they are kept, uint8 (B, 3, ·, ·); taught ones while a teacher teaches."""
+        lessons, train = self.lessons_at(step), self.images.train
+        places = (
+            self.places(step, len(train)) if lessons is None else lessons.positions[self.places(step, len(lessons))]
+        )
+        own = train[places]
+        return own.pin_memory() if self.fabric.device.type == "cuda" else own
+
+    def batch(self, generator: torch.Generator) -> tuple[torch.Tensor, Lesson | None]:
+        """This step's crops, float (B, 3, H, W) in 0–255, and what a teacher says of them, both on the device."""
+        rule, step, device = self.classifier.rule, self.progress.step, self.fabric.device
+        pictures = self.read(step).to(device, non_blocking=True)
+        crops = draw_crops(len(pictures), generator)
         pixels = cropped(pictures, crops.to(device), rule.height, rule.width)
-        return pixels, None if lessons is None else lessons.lesson(own, crops).to(device)
+        lessons = self.lessons_at(step)
+        return pixels, None if lessons is None else lessons.lesson(self.places(step, len(lessons)), crops).to(device)
 
     def step(self) -> dict[str, float]:
         """One optimiser step; its figures, averaged over processes where they steer."""

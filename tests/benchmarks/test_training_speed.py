@@ -41,11 +41,24 @@ def test_the_floor_is_the_classifiers_passes_alone(loop: Loop, asks_levels: bool
     assert all(each.grad is None for each in loop.classifier.parameters())
 
 
+def test_step_and_floor_are_in_the_precision_of_the_run(tmp_path: Path):
+    config = dataclasses.replace(make_base(tmp_path).config, precision="bf16-mixed")
+    loop = prepared_loop(config, tmp_path / "run")
+    seen: set[torch.dtype] = set()
+    handle = loop.classifier.model.register_forward_hook(lambda _module, _inputs, logits: seen.add(logits.dtype))
+    each = measure("tiny", "map and level", loop, 10)
+    handle.remove()
+    assert seen == {torch.bfloat16}
+    lines = page(record_from_speeds([each], "command"), [each]).splitlines()
+    (row,) = (line for line in lines if line.startswith("| tiny"))
+    assert [cell.strip() for cell in row.split("|")[1:4]] == ["tiny", "bf16-mixed", "map and level"]
+
+
 def test_each_phase_times_steps_of_its_own_half(loop: Loop):
     speeds = {phase: measure("tiny", phase, loop, 10) for phase in PHASES}
     for each in speeds.values():
         assert len(each.step_ms) == len(each.floor_ms) == len(each.loader_ms) == 10
-        assert (each.batch, each.size) == (4, (32, 32))
+        assert (each.precision, each.batch, each.size) == ("32-true", 4, (32, 32))
         assert min(each.step_ms) > 0
     assert torch.tensor(speeds["map and level"].floor_ms).median() > 0
 

@@ -6,17 +6,19 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
 from whymask.runtime.errors import ArtefactError, InputError, TrainingError
-from whymask.train import fit
+from whymask.train import calibrate, fit
 from whymask.train.config import TrainConfig
 from whymask.train.fit import csv_text, train
 from whymask.train.model_spec import classifier_from_config
 from whymask.train.run import CHECKPOINT_FILE, EXPLAINER_FILE, METRICS_FILE, load_run
+from whymask.train.summary import fill_of
 
 
 def weights_of(run: Path) -> dict[str, torch.Tensor]:
@@ -74,6 +76,54 @@ def test_a_picture_is_not_both_trained_and_calibrated_on(config: TrainConfig, pi
     shared = (str(pictures / "03.png"),)
     with pytest.raises(InputError, match=r"calibration_data holds 1 pictures of data, .*03\.png among them"):
         train(replace(config, calibration_data=shared), tmp_path / "run")
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_pictures_that_are_read_ahead_from_files_train_the_same(config: TrainConfig, tmp_path: Path) -> None:
+    train(config, tmp_path / "cached")
+    train(replace(config, cache_gigabytes=0), tmp_path / "files")
+    assert same(weights_of(tmp_path / "cached"), weights_of(tmp_path / "files"))
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_a_run_in_half_precision_resumes_and_is_calibrated_in_full(
+    config: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = replace(config, precision="bf16-mixed")
+    seen: set[torch.dtype] = set()
+    kept_at = calibrate.kept_at
+
+    def listen(*args: Any, **options: Any) -> tuple[torch.Tensor, torch.Tensor]:
+        seen.update((args[2].dtype, args[0](torch.zeros(1, 3, 32, 32)).dtype))
+        return kept_at(*args, **options)
+
+    monkeypatch.setattr(calibrate, "kept_at", listen)
+    unbroken = train(config, tmp_path / "unbroken")
+    assert seen == {torch.float32}
+    with monkeypatch.context() as patch:
+        interrupt_at(patch, 5, Interrupted)
+        with pytest.raises(Interrupted):
+            train(config, tmp_path / "broken")
+    train(config, tmp_path / "broken", resume=True)
+    assert same(weights_of(tmp_path / "unbroken"), weights_of(tmp_path / "broken"))
+    assert all(tensor.dtype != torch.bfloat16 for tensor in weights_of(tmp_path / "broken").values())
+    again = calibrate.calibrate(
+        unbroken.classifier,
+        unbroken.explainer,
+        fit.load_images(config, unbroken.classifier, quiet=True).calibration,
+        fill_of(unbroken.classifier),
+        alpha=config.alpha,
+        delta=config.delta,
+        device=torch.device("cpu"),
+    )
+    assert again.threshold == unbroken.card.threshold
+    assert again.guarantee == unbroken.card.guarantee
+
+
+@pytest.mark.parametrize("precision", ["bf16-true", "half"])
+def test_a_precision_that_would_round_the_weights_is_refused(config: TrainConfig, precision: str) -> None:
+    with pytest.raises(InputError, match=f"precision is '{precision}', expected one of 32-true, bf16-mixed, 16-mixed"):
+        replace(config, precision=precision)
 
 
 class Interrupted(Exception):

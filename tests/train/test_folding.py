@@ -8,7 +8,7 @@ from torch import nn
 from whymask.train.classifier import FrozenClassifier, InputRule
 from whymask.train.config import TrainConfig
 from whymask.train.explainers import build_explainer
-from whymask.train.folding import folded
+from whymask.train.folding import folded, round_weights
 from whymask.train.step import Objective
 from whymask.train.summary import fill_of
 
@@ -74,6 +74,22 @@ def test_a_step_costs_the_same_with_either(config: TrainConfig, classifier: Froz
         figures.append(objective(explainer, pixels, 0.9, torch.Generator().manual_seed(2)).figures)
     expected, got = ([row[name] for name in figures[0]] for row in figures)
     assert torch.allclose(torch.tensor(expected), torch.tensor(got), rtol=1e-3, atol=1e-5)
+
+
+def test_rounded_weights_answer_as_autocast_does(classifier: FrozenClassifier) -> None:
+    stand_in, rounded = folded(classifier), folded(classifier)
+    round_weights(rounded, torch.bfloat16)
+    x = torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    results = []
+    for each in (stand_in, rounded):
+        shown = x.clone().requires_grad_(True)
+        with torch.autocast("cpu", torch.bfloat16):
+            logits, features = each.with_taps(shown)
+        torch.autograd.backward(logits.float().logsumexp(1).sum())
+        results.append((logits, *features, shown.grad))
+    assert results[1][0].dtype == torch.bfloat16
+    for expected, got in zip(*results, strict=True):
+        assert expected is not None and torch.equal(expected, got)
 
 
 def test_a_convolution_that_is_tapped_or_read_twice_is_left_as_it_is() -> None:
