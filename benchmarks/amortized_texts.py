@@ -243,8 +243,8 @@ def _measured(
     texts = right_opinions(classifier, make_texts(3 * count, seed + 2))[:count]
     learn, held = split_texts([classifier.tokenise(each.text) for each in make_texts(STUDENT_TEXTS, seed + 3)], config)
     students = train_students(classifier, learn, config, marc, work)
-    run = run_from_head(classifier, students[STUDENT].head, learn, held, "small transformer", work / "run", config)
     taught = taught_masks(classifier, [classifier.tokenise(each.text) for each in texts], marc, work / "judged.json")
+    run = run_from_head(classifier, students[STUDENT].head, learn, held, "small transformer", work / "run", config)
     methods = scores_by_method(classifier, students, taught, seed)
     return {
         "texts": len(texts),

@@ -9,6 +9,7 @@ import pytest
 import torch
 from opinion_classifier import OpinionClassifier
 
+from whymask.benchmarks import amortized_texts
 from whymask.benchmarks.amortized_texts import COPY, METHODS, PLAIN, STUDENT, study
 from whymask.benchmarks.amortized_texts_page import difference, latency_told, verdict
 from whymask.benchmarks.amortized_work import taught_masks
@@ -56,7 +57,8 @@ def test_masks_go_on_where_they_were_cut_off(tmp_path: Path):
         taught_masks(classifier, texts, {**SETTINGS, "steps": 4}, file)  # type: ignore[arg-type]
 
 
-def test_the_study_is_written_as_record_and_page(tmp_path: Path):
+def test_the_study_is_written_as_record_and_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(amortized_texts, "STUDENT_TEXTS", 80)
     out = tmp_path / "amortized.json"
     study(count=3, student_steps=6, steps=2, training_steps=60, seconds=0.3, seed=0, work=tmp_path / "work", out=out)
     record = json.loads(out.read_text())
