@@ -89,8 +89,8 @@ def page_from_records(records: Sequence[dict[str, Any]]) -> str:
         "# Methods in one table\n\nThe same pictures, the same areas, the same fill, on the exported graph, by `python "
         "-m whymask.benchmarks.methods_table`. In brackets: 95 % intervals, bootstrapped over pictures. `ours − it`: "
         "paired difference in `retention_auc`, in bold where its interval leaves zero out. Seconds a picture are for "
-        "maps alone, medians of what the list below a table says. **Reduced**: fewer steps than the method's own, "
-        "so not what it can do."
+        "maps alone, medians of what the list below a table says. **Reduced**: fewer steps than the method's own, so "
+        "not what it can do, and no win over it is printed in bold."
     )
     sections = [_section(name, rows) for name, rows in by_classifier.items()]
     return "\n\n".join([head, *sections, said, FLINT_WORDS]) + "\n"
@@ -153,14 +153,19 @@ def _difference(key: str, rows: Mapping[str, dict[str, Any]], common: Sequence[s
     own, its = (values_of(rows[each], DIFFERENCE, common) for each in (EXPLAINER, key))
     interval = mean_interval(own - its)
     text = f"{interval.value:+.3f} ({interval.low:+.3f} to {interval.high:+.3f})"
-    return f"**{text}**" if interval.low > 0 or interval.high < 0 else text
+    unfair = interval.low > 0 and is_reduced(rows[key])
+    return f"**{text}**" if (interval.low > 0 or interval.high < 0) and not unfair else text
 
 
 def _steps(record: Mapping[str, Any]) -> str:
     if not record["own_steps"]:
         return ""
-    reduced = record["steps"] < record["own_steps"]
-    return f"{record['steps']} of {record['own_steps']}, **reduced**" if reduced else str(record["steps"])
+    return f"{record['steps']} of {record['own_steps']}, **reduced**" if is_reduced(record) else str(record["steps"])
+
+
+def is_reduced(record: Mapping[str, Any]) -> bool:
+    """Whether a per-image method had fewer steps than its own."""
+    return int(record["steps"]) < int(record["own_steps"])
 
 
 def values_of(record: Mapping[str, Any], column: str, names: Sequence[str]) -> NDArray[np.float64]:
