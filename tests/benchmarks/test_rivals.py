@@ -495,7 +495,7 @@ def test_rise_is_the_mean_of_masks_weighted_by_probability_and_asks_in_small_bat
 
 
 def test_masks_are_smooth_show_half_of_each_picture_and_are_drawn_from_the_seed():
-    [masks] = RandomMasks(200, 40, 60, 5).blocks()
+    [masks] = RandomMasks(200, 40, 60, 5).blocks(200)
     assert masks.shape == (200, 40, 60)
     assert masks.min() >= 0.0
     assert masks.max() <= 1.0
