@@ -53,7 +53,9 @@ Costly = Annotated[
         help="Pictures a set, evenly spread, on which maps that perturb or optimise are made; compared on these alone.",
     ),
 ]
-Threads = Annotated[int | None, typer.Option(min=1, help="Cores to use. [default: all that this process may]")]
+Threads = Annotated[
+    int | None, typer.Option(min=1, help="Cores to use. [default: all that this process may, 8 at most]")
+]
 Seed = Annotated[int, typer.Option(help="Of random maps, ties, metrics and the bootstrap.")]
 Provider = Annotated[
     str | None, typer.Option(help="cpu, cuda or tensorrt. [default: the best that really loads, and it is said]")

@@ -46,7 +46,7 @@ def logits_backend(
         return
     with tempfile.TemporaryDirectory(prefix="whymask-") as folder:
         path = write_logits_graph(file, Path(folder) / "logits.onnx")
-        with OrtBackend(path, explainer.backend.provider, threads) as backend:
+        with OrtBackend(path, explainer.backend.provider, threads, spin=False) as backend:
             yield backend, LOGITS_ONLY
 
 

@@ -32,9 +32,10 @@ from whymask.benchmarks.asked_graph import AskedGraph
 from whymask.benchmarks.logits_alone import logits_backend
 from whymask.benchmarks.machine import LoadMeter, describe_machine
 from whymask.benchmarks.program import run_program
-from whymask.benchmarks.suite.evaluate import EvaluateSettings, Sharing, suite_from_settings
+from whymask.benchmarks.suite.evaluate import EvaluateSettings, suite_from_settings
 from whymask.benchmarks.suite.measured import PictureSet
 from whymask.benchmarks.suite.record import speed_of
+from whymask.benchmarks.suite.sharing import Sharing
 from whymask.benchmarks.suite_speed_page import KIND, SCHEMA_VERSION, speed_page
 from whymask.runtime.card import METADATA_KEY, SALIENCY
 from whymask.runtime.errors import InputError, MissingExtra

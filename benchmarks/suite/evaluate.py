@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
@@ -19,7 +18,8 @@ from whymask.benchmarks.rivals.rise import MASKS
 from whymask.benchmarks.suite.gallery import Example, examples
 from whymask.benchmarks.suite.measured import PictureSet
 from whymask.benchmarks.suite.record import record_from_measurements
-from whymask.benchmarks.suite.runner import Suite, chunk_count
+from whymask.benchmarks.suite.runner import Suite
+from whymask.benchmarks.suite.sharing import Sharing, available_cores
 from whymask.benchmarks.suite.suite_report import page_from_evaluation
 from whymask.benchmarks.suite.suite_tables import csv_from_record, page_from_record, with_figures
 from whymask.benchmarks.suite.summary import Summary, summaries
@@ -49,7 +49,7 @@ class EvaluateSettings:
         provider: see `whymask.runtime.load`.
         command: what a reader runs to make it again.
         costly: pictures a set, evenly spread, on which maps that perturb or optimise are made; None for all.
-        threads: of the processor; None takes all that this process may use.
+        threads: of the processor; None takes all that this process may use, eight at most.
         say: told how long a set will take.
     """
 
@@ -157,37 +157,6 @@ def suite_from_settings(
     )
     suite = Suite(explainer, graph, judged, metrics, settings.seed, settings.costly, say=settings.say)
     return suite, left_out
-
-
-@dataclass(frozen=True)
-class Sharing:
-    """How cores are shared out.
-
-    Attributes:
-        chunks: threads that judge a chunk each.
-        inside: threads of each inside one operator of the graph.
-    """
-
-    chunks: int
-    inside: int
-
-    @staticmethod
-    def of(cores: int, pictures: int) -> Sharing:
-        """A core a chunk; more inside an operator where a set has fewer chunks than there are cores.
-
-        Args:
-            cores: at least 1.
-            pictures: of the largest set.
-        """
-        chunks = min(cores, chunk_count(pictures))
-        return Sharing(chunks, max(1, cores // chunks))
-
-
-def available_cores() -> int:
-    """Cores that this process may use, which in a container are fewer than the machine has."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _optimised(explainer: Explainer, classifier: FrozenClassifier | None, settings: EvaluateSettings) -> list[Rival]:

@@ -132,3 +132,36 @@ def test_the_page_and_the_front_page_name_each_bar_that_is_not_met() -> None:
     assert "at least 1.5 ×" in front
     assert page.count("**no**") == 5
     assert "### photos, n = 60" in page
+
+
+def test_a_map_of_fewer_pictures_is_held_against_the_explainer_in_these_and_their_number_is_said() -> None:
+    some = suite_record(0.8, 0.3)
+    cells, speed = some["sets"][0]["cells"], some["sets"][0]["speed"]["maps"]
+    few = 12
+    for name in ("rise", OPTIMISED):
+        cells[name] = {column: [*values[:few], *[None] * (N - few)] for column, values in cells[name].items()}
+        speed[name]["pictures"] = few
+    # Where nobody looks, the explainer is no better than the others.
+    cells["explainer"][AUC] = [*cells["explainer"][AUC][:few], *[0.3] * (N - few)]
+    bars = {bar.asked: bar for bar in bars_from_records(some, None)}
+    lead = next(bar for asked, bar in bars.items() if "at least 1.5 ×" in asked)
+    assert lead.met and "at n = 12, best is" in lead.measured
+    of_optimised = next(bar for asked, bar in bars.items() if "per-image optimisation" in asked)
+    assert of_optimised.measured.startswith("2.6") and of_optimised.measured.endswith("at n = 12")
+    # A tenth of a second for 60 pictures against 100 s for 12.
+    share = next(bar for asked, bar in bars.items() if "of its time" in asked)
+    assert share.measured == f"{0.1 / N / (100.0 / few):.2%}"
+    page = explanations_page({"tiny": {"suite": some}})
+    assert "rise (n = 12)" in page and "### photos, n = 60" in page
+
+
+def test_a_map_of_fewer_pictures_points_beside_the_explainer_in_these() -> None:
+    rows = {name: dict.fromkeys(LOCATED_COLUMNS, 0.6) for name in MAPS}
+    located = record(rows, "imagenet_val_boxes")
+    cells = located["sets"][0]["cells"]
+    for column in LOCATED_COLUMNS:
+        cells["rise"][column] = [0.9] * 10 + [None] * (N - 10)
+        cells["explainer"][column] = [0.5] * 10 + [0.95] * (N - 10)
+    for each in bars_from_records(None, located):
+        assert not each.met
+        assert each.measured == "0.500 at n = 10, best other rise 0.900"

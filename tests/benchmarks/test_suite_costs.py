@@ -28,12 +28,13 @@ from whymask.benchmarks.suite import road  # noqa: E402
 from whymask.benchmarks.suite.asked_once import AskedOnce  # noqa: E402
 from whymask.benchmarks.suite.asking import first_pixels, ranks  # noqa: E402
 from whymask.benchmarks.suite.chunk import Chunk, Judged  # noqa: E402
-from whymask.benchmarks.suite.evaluate import EvaluateSettings, Sharing, available_cores  # noqa: E402
+from whymask.benchmarks.suite.evaluate import EvaluateSettings  # noqa: E402
 from whymask.benchmarks.suite.measured import Cost, Measured  # noqa: E402
 from whymask.benchmarks.suite.pace import estimate_in_words, estimated_seconds  # noqa: E402
 from whymask.benchmarks.suite.record import record_from_measurements  # noqa: E402
 from whymask.benchmarks.suite.registry import METRICS  # noqa: E402
 from whymask.benchmarks.suite.sample import Cell  # noqa: E402
+from whymask.benchmarks.suite.sharing import Sharing, available_cores  # noqa: E402
 from whymask.benchmarks.suite.suite_report import page_from_evaluation  # noqa: E402
 from whymask.benchmarks.suite.suite_tables import csv_from_record, page_from_record, speed_lines  # noqa: E402
 from whymask.benchmarks.suite.summary import sentence, summaries  # noqa: E402
