@@ -254,12 +254,12 @@ class Loop:
         return indices[self.fabric.global_rank :: self.fabric.world_size]
 
     def pictures(self, step: int) -> torch.Tensor:
-        """This process's pictures of a step as they are kept, uint8 (B, 3, ·, ·); taught ones while a teacher teaches."""
+        """This process's pictures of a step as they are kept, uint8 (B, 3, ·, ·); taught ones if a teacher teaches."""
         lessons, train = self.lessons_at(step), self.images.train
-        places = (
-            self.places(step, len(train)) if lessons is None else lessons.positions[self.places(step, len(lessons))]
-        )
-        own = train[places]
+        if lessons is None:
+            own = train[self.places(step, len(train))]
+        else:
+            own = train[lessons.positions[self.places(step, len(lessons))]]
         return own.pin_memory() if self.fabric.device.type == "cuda" else own
 
     def batch(self, generator: torch.Generator) -> tuple[torch.Tensor, Lesson | None]:
