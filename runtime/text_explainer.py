@@ -190,8 +190,9 @@ class TextExplainer:
 
 
 def _softmax(logits: NDArray[Any]) -> NDArray[Any]:
-    raised: NDArray[Any] = np.exp(logits - logits.max())
-    return raised / raised.sum()
+    raised = np.exp(logits - logits.max())
+    shares: NDArray[Any] = raised / raised.sum()
+    return shares
 
 
 def _card(backend: OrtBackend, path: str | Path) -> TextCard:
