@@ -202,7 +202,7 @@ class Loop:
         self.explainer, self.optimizer = fabric.setup(explainer, optimizer)
         self.explainer.mark_forward_method("ranking_and_breaking")
         stand_in = folded(classifier)
-        if config.precision in HALF:
+        if config.precision in HALF and stand_in is not classifier:
             round_weights(stand_in, HALF[config.precision])
         self.objective = Objective(config, stand_in, fill_of(classifier))
         self.progress = Progress()

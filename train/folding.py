@@ -32,9 +32,12 @@ def folded(classifier: FrozenClassifier) -> FrozenClassifier:
 
     Returns:
         the copy, with the same taps; one that folds nothing where answers would otherwise change, as with weights that
-        a module computes anew in each pass.
+        a module computes anew in each pass. The classifier itself where it cannot be copied.
     """
-    stand_in = copy.deepcopy(classifier)
+    try:
+        stand_in = copy.deepcopy(classifier)
+    except (RuntimeError, TypeError):  # weights that were computed from others, or a handle of some library
+        return classifier
     for convolution, normalisation in _pairs(stand_in):
         _fold(stand_in.model, convolution, normalisation)
     return stand_in if _agree(classifier, stand_in) else copy.deepcopy(classifier)

@@ -107,3 +107,22 @@ def test_a_convolution_that_is_tapped_or_read_twice_is_left_as_it_is() -> None:
     for each in (shared, untapped):
         assert count(folded(each)) == 1
         assert torch.equal(folded(each)(x), each(x))
+
+
+class Bound(nn.Module):
+    """Its weight was computed from another one, as old weight normalisation leaves it: torch refuses to copy that."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.start = nn.Parameter(torch.ones(4, 3, 3, 3))
+        self.weight = 2 * self.start
+        self.head = nn.Linear(4, 5)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(nn.functional.conv2d(x, self.weight.detach(), stride=2).mean((2, 3)))
+
+
+def test_a_classifier_that_cannot_be_copied_stands_for_itself() -> None:
+    whole = nn.Sequential(nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3), Bound())
+    classifier = FrozenClassifier(whole, "bound", RULE, taps=("1",))
+    assert folded(classifier) is classifier
