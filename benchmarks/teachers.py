@@ -41,7 +41,7 @@ from whymask.runtime.progress import track
 
 if TYPE_CHECKING:
     from whymask.train.config import TrainConfig
-    from whymask.train.fit import Loop
+    from whymask.train.loop import Loop
 
 NAME = "teachers"
 DIRECT = "direct"
@@ -130,8 +130,8 @@ def cache_of(folder: Path, lecture: Lecture) -> Path:
 def _measure(config: TrainConfig, lecture: Lecture, cache: Path, steps: int) -> Costs:
     from whymask.benchmarks.training_speed import prepared_loop
     from whymask.train.explainers import build_explainer
-    from whymask.train.fit import Loop
     from whymask.train.lessons import lessons_for_run
+    from whymask.train.loop import Loop
 
     config = dataclasses.replace(config, steps=steps, evaluate_every=0, log_every=10 * steps)
     taught_config = dataclasses.replace(config, **lecture.fields, teacher_cache=str(cache))

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from whymask.train.config import TrainConfig
-    from whymask.train.fit import Loop
+    from whymask.train.loop import Loop
 
 SCHEMA_VERSION = 2
 BAR = 1.25
@@ -156,17 +156,19 @@ def study_config(name: str, precision: str = PRECISIONS[0]) -> TrainConfig:
 
 def prepared_loop(config: TrainConfig, out: Path) -> Loop:
     """A loop that is ready for its first step; it writes nowhere but below `out`."""
-    from whymask.train import fit
     from whymask.train.allocator import keep_freed_memory
     from whymask.train.explainers import build_explainer
+    from whymask.train.fit import fabric_from_config
+    from whymask.train.loop import Loop
     from whymask.train.model_spec import classifier_from_config
+    from whymask.train.run_images import load_images
 
     keep_freed_memory()  # as training does
     classifier = classifier_from_config(config)
-    images = fit.load_images(config, classifier, quiet=True)
+    images = load_images(config, classifier, quiet=True)
     explainer = build_explainer(config.explainer_config(), classifier)
-    fabric = fit.fabric_from_config(replace(config, devices=1, strategy="auto"))
-    return fit.Loop(fabric, config, out, classifier.to(fabric.device), explainer, images)
+    fabric = fabric_from_config(replace(config, devices=1, strategy="auto"))
+    return Loop(fabric, config, out, classifier.to(fabric.device), explainer, images)
 
 
 def speed_table(speeds: list[Speed]) -> str:

@@ -1,19 +1,12 @@
-"""The training loop: from a configuration to a run directory.
+"""Training: from a configuration to a run directory.
 
-    classifier, images (→ teacher)  →  steps (whymask.train.step)  →  calibration (whymask.train.calibrate)  →  RUN
+    classifier, images (→ teacher)  →  steps (whymask.train.loop)  →  calibration (whymask.train.calibrate)  →  RUN
 
-Lightning Fabric carries device, precision and processes; the loop itself is here, to be read from top to bottom.
+Lightning Fabric carries device, precision and processes; `loop.py` holds the loop itself.
 """
 
 from __future__ import annotations
 
-import csv
-import io
-import math
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,43 +14,26 @@ from typing import Any
 import torch
 from lightning_fabric import Fabric
 
-from whymask.runtime.errors import ArtefactError, InputError, TrainingError
+from whymask.runtime.errors import ArtefactError, TrainingError
 from whymask.runtime.files import write_atomically
-from whymask.runtime.progress import Progress as ProgressBar
-from whymask.runtime.progress import track
-from whymask.train.ahead import Ahead
 from whymask.train.allocator import keep_freed_memory
 from whymask.train.calibrate import calibrate
-from whymask.train.checkpoint import Progress, load_checkpoint, save_checkpoint
-from whymask.train.classifier import FrozenClassifier
 from whymask.train.config import TrainConfig
-from whymask.train.data import ImageStore, batch_indices, cropped, draw_crops, find_images, larger, split_images
-from whymask.train.distil import Lesson
-from whymask.train.explainers import Explainer, build_explainer
-from whymask.train.folding import folded, round_weights
-from whymask.train.lessons import Lessons, Share, lessons_for_run
+from whymask.train.explainers import build_explainer
+from whymask.train.lessons import Share, lessons_for_run
+from whymask.train.loop import Loop
 from whymask.train.model_spec import classifier_from_config
 from whymask.train.run import (
     CARD_FILE,
     CHECKPOINT_FILE,
-    METRICS_FILE,
     UNREADABLE_FILE,
     Run,
     load_run,
     save_run,
 )
-from whymask.train.step import Objective
-from whymask.train.summary import card_of, fill_of
+from whymask.train.run_images import load_images
+from whymask.train.summary import card_of
 from whymask.train.validate import validate
-
-WARM_UP = 0.03
-"""Share of the steps over which the learning rate rises."""
-
-GRADIENT_NORM = 5.0
-"""Gradients are clipped to this norm: one image whose KL explodes must not undo a hundred steps."""
-
-HALF = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
-"""What autocast multiplies in, by precision."""
 
 
 def train(config: TrainConfig, out: Path, *, resume: bool = False) -> Run:
@@ -121,237 +97,6 @@ def _train_process(fabric: Fabric, config: TrainConfig, out: Path, resume: bool)
     if fabric.is_global_zero:
         _finish(loop, digest, stopped)
     fabric.barrier()
-
-
-@dataclass(frozen=True)
-class Images:
-    """The pictures of a run.
-
-    Attributes:
-        train: at the crop size.
-        held_out: at the input size, to validate on.
-        calibration: at the input size; the held-out ones unless others were given.
-    """
-
-    train: ImageStore
-    held_out: ImageStore
-    calibration: ImageStore
-
-    @property
-    def unreadable(self) -> dict[Path, str]:
-        """Files that could not be decoded, with the reason."""
-        return {**self.train.unreadable, **self.held_out.unreadable, **self.calibration.unreadable}
-
-
-def load_images(config: TrainConfig, classifier: FrozenClassifier, *, quiet: bool) -> Images:
-    """Find, split and decode the pictures of a run.
-
-    Raises:
-        InputError: there are none, or a picture is to be both trained and calibrated on.
-    """
-    card = classifier.rule.to_card()
-    paths = find_images(config.data)
-    own = find_images(config.calibration_data) if config.calibration_data else []
-    both = {path.resolve() for path in paths} & {path.resolve() for path in own}
-    if both:
-        raise InputError(
-            f"calibration_data holds {len(both)} pictures of data, {min(both)} among them; a promise needs pictures "
-            "that were not trained on: give others, or leave --calibration-data out"
-        )
-    split = split_images(paths, config.holdout, config.max_holdout, config.seed)
-    cache = config.cache_gigabytes * 1e9
-    with _bar(quiet, len(paths) + len(own), "reading images", "images") as bar:
-        train_store = ImageStore(split.train, larger(card), cache, config.workers, bar.advance)
-        held_out = ImageStore(split.held_out, card, cache, config.workers, bar.advance)
-        calibration = ImageStore(own, card, cache, config.workers, bar.advance) if own else held_out
-    return Images(train_store, held_out, calibration)
-
-
-class _NoBar:
-    """Progress of a process that is not the first: shown nowhere."""
-
-    def advance(self, n: float = 1, note: str = "") -> None:
-        """Take no note."""
-
-
-@contextmanager
-def _bar(quiet: bool, total: int, description: str, unit: str) -> Iterator[ProgressBar]:
-    if quiet:
-        yield _NoBar()
-        return
-    with track(total, description, unit) as bar:
-        yield bar
-
-
-class Loop:
-    """The state of a run in one process, and the loop over its steps."""
-
-    def __init__(
-        self,
-        fabric: Fabric,
-        config: TrainConfig,
-        out: Path,
-        classifier: FrozenClassifier,
-        explainer: Explainer,
-        images: Images,
-        lessons: Lessons | None = None,
-    ) -> None:
-        self.fabric, self.config, self.out, self.classifier = fabric, config, out, classifier
-        self.images, self.plain, self.lessons = images, explainer, lessons
-        optimizer = torch.optim.AdamW(explainer.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
-        self.explainer, self.optimizer = fabric.setup(explainer, optimizer)
-        self.explainer.mark_forward_method("ranking_and_breaking")
-        stand_in = folded(classifier)
-        if config.precision in HALF and stand_in is not classifier:
-            round_weights(stand_in, HALF[config.precision])
-        self.objective = Objective(config, stand_in, fill_of(classifier))
-        self.progress = Progress()
-        self._noted = (time.monotonic(), time.process_time())
-        # From memory to memory, another thread gains nothing and takes its time from the CPU's own.
-        waits = not images.train.cached or fabric.device.type == "cuda"
-        self.read = Ahead(self.pictures, config.steps) if waits else self.pictures
-
-    def restore(self) -> None:
-        """Go back to the checkpoint in the run directory."""
-        self.progress, explainer, optimizer = load_checkpoint(self.out / CHECKPOINT_FILE, self.config)
-        self.plain.load_state_dict(explainer)
-        self.optimizer.load_state_dict(optimizer)
-        self._noted = (time.monotonic(), time.process_time())
-
-    def run(self) -> str:
-        """All steps that remain; returns why it ended: `finished`, `patience` or `max_minutes`."""
-        config, progress = self.config, self.progress
-        began = time.monotonic()
-        quiet = not self.fabric.is_global_zero
-        try:
-            with _bar(quiet, config.steps - progress.step, "training", "steps") as bar:
-                while progress.step < config.steps:
-                    figures = self.step()
-                    bar.advance(note=f"loss {figures['loss']:.2f}  {figures['images_per_s']:.0f} images/s")
-                    if self._log(figures):
-                        return "patience"
-                    if config.max_minutes and self._any(time.monotonic() - began > 60 * config.max_minutes):
-                        return "max_minutes"
-        except KeyboardInterrupt:
-            self._checkpoint()
-            raise
-        finally:
-            self._note_time()
-        return "finished"
-
-    def generator(self) -> torch.Generator:
-        """What this step draws from; it depends on seed, step and process alone."""
-        seed = (self.config.seed * 1_000_003 + self.progress.step) * 4096 + self.fabric.global_rank
-        return torch.Generator().manual_seed(seed)
-
-    def lessons_at(self, step: int) -> Lessons | None:
-        """What a teacher says of the pictures of a step's batch; None where none teaches (any more)."""
-        return self.lessons if step < self.config.teacher_until * self.config.steps else None
-
-    def places(self, step: int, count: int) -> torch.Tensor:
-        """Places of this process's share of a step's batch, int64 (B,), of `count` pictures."""
-        indices = batch_indices(step, self.config.batch_size, count, self.config.seed)
-        return indices[self.fabric.global_rank :: self.fabric.world_size]
-
-    def pictures(self, step: int) -> torch.Tensor:
-        """This process's pictures of a step as they are kept, uint8 (B, 3, ·, ·); taught ones if a teacher teaches."""
-        lessons, train = self.lessons_at(step), self.images.train
-        if lessons is None:
-            own = train[self.places(step, len(train))]
-        else:
-            own = train[lessons.positions[self.places(step, len(lessons))]]
-        return own.pin_memory() if self.fabric.device.type == "cuda" else own
-
-    def batch(self, generator: torch.Generator) -> tuple[torch.Tensor, Lesson | None]:
-        """This step's crops, float (B, 3, H, W) in 0–255, and what a teacher says of them, both on the device."""
-        rule, step, device = self.classifier.rule, self.progress.step, self.fabric.device
-        pictures = self.read(step).to(device, non_blocking=True)
-        crops = draw_crops(len(pictures), generator)
-        pixels = cropped(pictures, crops.to(device), rule.height, rule.width)
-        lessons = self.lessons_at(step)
-        return pixels, None if lessons is None else lessons.lesson(self.places(step, len(lessons)), crops).to(device)
-
-    def step(self) -> dict[str, float]:
-        """One optimiser step; its figures, averaged over processes where they steer."""
-        config, step = self.config, self.progress.step
-        began = time.monotonic()
-        generator = self.generator()
-        pixels, lesson = self.batch(generator)
-        for group in self.optimizer.param_groups:
-            group["lr"] = config.learning_rate * learning_rate_share(step, config.steps)
-        self.explainer.train()
-        with self.fabric.autocast():
-            result = self.objective(self.explainer, pixels, step / config.steps, generator, lesson)
-        if not bool(torch.isfinite(result.loss)):
-            raise TrainingError(
-                f"the loss is {float(result.loss.detach())} at step {step}; "
-                "try a lower learning rate, or precision 32-true"
-            )
-        self.optimizer.zero_grad(set_to_none=True)
-        self.fabric.backward(result.loss)
-        self.fabric.clip_gradients(self.explainer, self.optimizer, max_norm=GRADIENT_NORM)
-        self.optimizer.step()
-        self.progress.step += 1
-        rate = config.batch_size / max(time.monotonic() - began, 1e-9)
-        return {**result.figures, "images_per_s": rate}
-
-    def _log(self, figures: dict[str, float]) -> bool:
-        """Validate, write metrics and checkpoint where they are due; True where patience has run out."""
-        config, step = self.config, self.progress.step
-        last = step == config.steps
-        validated = last or bool(config.evaluate_every and step % config.evaluate_every == 0)
-        if not validated and step % config.log_every:
-            return False
-        row: dict[str, float] = {"step": step, **figures}
-        if validated and self.fabric.is_global_zero:
-            device = self.fabric.device
-            row |= validate(self.classifier, self.plain, self.images.held_out, self.objective.fill, device)
-        self.progress.rows.append(row)
-        exhausted = validated and self._exhausted(row.get("retention_over_areas", 0.0))
-        if self.fabric.is_global_zero:
-            write_atomically(self.out / METRICS_FILE, csv_text(self.progress.rows))
-        self._checkpoint()
-        return exhausted
-
-    def _exhausted(self, figure: float) -> bool:
-        """Early stop: `patience` validations in a row without a better figure."""
-        better = figure > self.progress.best
-        self.progress.best = max(figure, self.progress.best)
-        self.progress.since_best = 0 if better else self.progress.since_best + 1
-        return self._any(bool(self.config.patience) and self.progress.since_best >= self.config.patience)
-
-    def _any(self, flag: bool) -> bool:
-        """Whether the first process says so: all must stop at the same step."""
-        return bool(self.fabric.broadcast(flag, src=0))
-
-    def _note_time(self) -> None:
-        """Count the time since the last note as the steps'."""
-        now = (time.monotonic(), time.process_time())
-        self.progress.seconds += now[0] - self._noted[0]
-        self.progress.cpu_seconds += now[1] - self._noted[1]
-        self._noted = now
-
-    def _checkpoint(self) -> None:
-        self._note_time()
-        if self.fabric.is_global_zero:
-            path = self.out / CHECKPOINT_FILE
-            save_checkpoint(path, self.config, self.progress, self.plain.state_dict(), self.optimizer.state_dict())
-
-
-def learning_rate_share(step: int, steps: int) -> float:
-    """Linear warm-up, then half a cosine to zero; in (0, 1]."""
-    warm = max(1, round(WARM_UP * steps))
-    return min(1.0, (step + 1) / warm) * 0.5 * (1 + math.cos(math.pi * step / steps))
-
-
-def csv_text(rows: list[dict[str, float]]) -> str:
-    """Rows as CSV; the columns are all names that occur, in order of first occurrence."""
-    columns = list(dict.fromkeys(name for row in rows for name in row))
-    buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, columns, restval="", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({k: f"{v:.6g}" for k, v in row.items()} for row in rows)
-    return buffer.getvalue()
 
 
 def _finish(loop: Loop, digest: str, stopped: str) -> None:

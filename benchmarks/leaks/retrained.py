@@ -68,7 +68,8 @@ def maps_without_knowledge(run: Run, images: NDArray[np.uint8], steps: int, seed
 
     from whymask.benchmarks.leaks.shuffle import EVERYTHING, depths, shuffled
     from whymask.train.explainers import build_explainer
-    from whymask.train.fit import Loop, load_images
+    from whymask.train.loop import Loop
+    from whymask.train.run_images import load_images
 
     everything = next(depth.modules for depth in depths(run.classifier) if depth.name == EVERYTHING)
     config = replace(run.config, steps=steps, evaluate_every=0, log_every=steps, devices=1, accelerator="cpu")

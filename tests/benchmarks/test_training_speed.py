@@ -20,7 +20,7 @@ from whymask.benchmarks.training_speed import (
     prepared_loop,
     record_from_speeds,
 )
-from whymask.train.fit import Loop
+from whymask.train.loop import Loop
 
 
 @pytest.fixture

@@ -13,11 +13,13 @@ import torch
 from safetensors.torch import load_file
 
 from whymask.runtime.errors import ArtefactError, InputError, TrainingError
-from whymask.train import calibrate, fit
+from whymask.train import calibrate
 from whymask.train.config import TrainConfig
-from whymask.train.fit import csv_text, train
+from whymask.train.fit import train
+from whymask.train.loop import Loop, csv_text
 from whymask.train.model_spec import classifier_from_config
 from whymask.train.run import CHECKPOINT_FILE, EXPLAINER_FILE, METRICS_FILE, load_run
+from whymask.train.run_images import load_images
 from whymask.train.summary import fill_of
 
 
@@ -110,7 +112,7 @@ def test_a_run_in_half_precision_resumes_and_is_calibrated_in_full(
     again = calibrate.calibrate(
         unbroken.classifier,
         unbroken.explainer,
-        fit.load_images(config, unbroken.classifier, quiet=True).calibration,
+        load_images(config, unbroken.classifier, quiet=True).calibration,
         fill_of(unbroken.classifier),
         alpha=config.alpha,
         delta=config.delta,
@@ -131,14 +133,14 @@ class Interrupted(Exception):
 
 
 def interrupt_at(monkeypatch: pytest.MonkeyPatch, step: int, error: type[BaseException]) -> None:
-    original = fit.Loop.step
+    original = Loop.step
 
-    def stop(self: fit.Loop) -> dict[str, float]:
+    def stop(self: Loop) -> dict[str, float]:
         if self.progress.step == step:
             raise error
         return original(self)
 
-    monkeypatch.setattr(fit.Loop, "step", stop)
+    monkeypatch.setattr(Loop, "step", stop)
 
 
 @pytest.mark.usefixtures("one_thread")

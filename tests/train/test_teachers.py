@@ -18,6 +18,7 @@ from whymask.train.data import ImageStore, cropped, draw_crops, find_images, lar
 from whymask.train.distil import Lesson, distil_loss, kept_shares
 from whymask.train.fit import train
 from whymask.train.lessons import SHARD, Share, lessons_for_run, spread_positions
+from whymask.train.loop import Loop
 from whymask.train.masks import standardise
 from whymask.train.methods import METHODS
 from whymask.train.queries import draw_queries
@@ -291,20 +292,19 @@ def test_a_taught_run_says_so_and_leaves_the_classifier_bit_identical(taught: Tr
 
 
 def test_a_resumed_student_equals_an_unbroken_one(taught: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    from whymask.train import fit
 
     torch.set_num_threads(1)
     taught = replace(taught, teacher_until=0.75)  # broken off while it is taught; the last two steps are not
     train(taught, tmp_path / "unbroken")
-    original = fit.Loop.step
+    original = Loop.step
 
-    def stop(self: fit.Loop) -> dict[str, float]:
+    def stop(self: Loop) -> dict[str, float]:
         if self.progress.step == 5:
             raise KeyboardInterrupt
         return original(self)
 
     with monkeypatch.context() as patch:
-        patch.setattr(fit.Loop, "step", stop)
+        patch.setattr(Loop, "step", stop)
         with pytest.raises(KeyboardInterrupt):
             train(taught, tmp_path / "broken")
     train(replace(taught, teacher_cache=str(tmp_path / "unbroken" / "teacher")), tmp_path / "broken", resume=True)

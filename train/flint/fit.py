@@ -17,12 +17,12 @@ from torch import Tensor, nn
 from whymask.runtime.errors import InputError, TrainingError
 from whymask.train.classifier import FrozenClassifier
 from whymask.train.data import batch_indices
-from whymask.train.fit import GRADIENT_NORM, learning_rate_share
 from whymask.train.flint.config import FlintConfig
 from whymask.train.flint.examples import Examples
 from whymask.train.flint.interpreter import Interpreter
 from whymask.train.flint.losses import total, weighted_terms
 from whymask.train.flint.relevance import Judged, local_relevance
+from whymask.train.loop import GRADIENT_NORM, learning_rate_share
 
 TOGETHER = 64
 """Pictures that are judged, or read, at once."""

@@ -27,13 +27,13 @@ from whymask.runtime.from_json import dataclass_from_record, record_from_json
 from whymask.runtime.progress import track
 from whymask.runtime.versions import installed_versions
 from whymask.train.classifier import FrozenClassifier
-from whymask.train.fit import csv_text
 from whymask.train.flint.config import FlintConfig
 from whymask.train.flint.examples import Examples, examples_from
 from whymask.train.flint.fit import Row, judge, learn, new_interpreter
 from whymask.train.flint.interpreter import Interpreter
 from whymask.train.flint.relevance import global_relevance
 from whymask.train.flint.visualise import thumbnails
+from whymask.train.loop import csv_text
 from whymask.train.model_spec import classifier_from_config
 from whymask.train.run import CARD_FILE, CONFIG_FILE, FLINT_FILE, METRICS_FILE
 from whymask.train.summary import REPORTED_PACKAGES
