@@ -77,7 +77,7 @@ def test_from_training_to_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(sharpness, "cost_facts", cost_facts)
     out = tmp_path / "sharpness.json"
-    sharpness.sharpness("shapes", 0, 4, 1, 0.05, 1.0, tmp_path / "runs", out)
+    sharpness.sharpness("shapes", 0, 4, 1, 0.05, 1.0, folder=tmp_path / "runs", out=out)
     (record,) = json.loads(out.read_text())
     assert [each["variant"] for each in record["rows"]] == ["fine", "coarse", "coarse + guided"]
     assert [each["seeds"][0]["map"] for each in record["rows"]] == [[8, 8], [8, 8], [32, 32]]
