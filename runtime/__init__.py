@@ -28,8 +28,9 @@ if TYPE_CHECKING:
         WhymaskError,
     )
     from whymask.runtime.explainer import Explainer, load
-    from whymask.runtime.explanation import Explanation, Prediction
+    from whymask.runtime.explanation import Explanation
     from whymask.runtime.instances import Instance
+    from whymask.runtime.prediction import Prediction
     from whymask.runtime.text_explainer import TextExplainer, load_text
     from whymask.runtime.text_explanation import TextExplanation
     from whymask.runtime.trigger import Trigger
@@ -56,7 +57,7 @@ __all__ = [
 ]
 
 _HOMES = {"Card": "card", "Explainer": "explainer", "load": "explainer", "Explanation": "explanation"} | {
-    "Prediction": "explanation",
+    "Prediction": "prediction",
     "Certificate": "certificate",
     "Instance": "instances",
     "Trigger": "trigger",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +25,7 @@ from whymask.runtime.images import (
     threshold_for_area,
     window_of,
 )
+from whymask.runtime.prediction import Prediction
 
 if TYPE_CHECKING:
     from whymask.runtime.attributes import Attributes
@@ -33,15 +33,6 @@ if TYPE_CHECKING:
 
 REFINED_THRESHOLD = 0.5
 """Where a refined saliency is cut: a refiner puts its least mask there, the card's threshold is for single passes."""
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """One class and its probability."""
-
-    label: str
-    index: int
-    confidence: float
 
 
 class Explanation:

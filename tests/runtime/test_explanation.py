@@ -9,8 +9,8 @@ from colour_graph import FILL
 
 from whymask.runtime.errors import InputError
 from whymask.runtime.explainer import Explainer, load
-from whymask.runtime.explanation import Prediction
 from whymask.runtime.images import Picture
+from whymask.runtime.prediction import Prediction
 
 
 def test_confidence_is_the_softmax_of_the_logits(explainer: Explainer, red_square: Picture):
