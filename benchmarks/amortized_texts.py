@@ -26,7 +26,7 @@ import typer
 from whymask.benchmarks.amortized_texts_page import page_from_record
 from whymask.benchmarks.amortized_work import Student, TaughtMasks, kept_student, taught_masks
 from whymask.benchmarks.machine import describe_machine
-from whymask.benchmarks.program import run_program
+from whymask.benchmarks.program import publish, run_program
 from whymask.benchmarks.rationale_texts import ReasonedText, make_texts
 from whymask.benchmarks.rationales import (
     GRADIENT,
@@ -40,10 +40,8 @@ from whymask.benchmarks.rationales import (
     right_opinions,
     train_on_texts,
 )
-from whymask.benchmarks.records import json_from_report
 from whymask.benchmarks.text_latency import text_latency
 from whymask.runtime.errors import InputError, MissingExtra
-from whymask.runtime.files import write_atomically
 from whymask.runtime.progress import track
 
 if TYPE_CHECKING:
@@ -221,11 +219,7 @@ def study(
         "cpu": describe_machine().cpu,
         **found,
     }
-    page = page_from_record(record)
-    write_atomically(out, json_from_report(record) + "\n")
-    write_atomically(out.with_suffix(".md"), page)
-    typer.echo(page)
-    typer.echo(f"Written: {out} and {out.with_suffix('.md').name}")
+    publish(out, record, page_from_record(record))
 
 
 def _measured(

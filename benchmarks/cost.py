@@ -15,11 +15,10 @@ beside the classifier alone in ONNX Runtime. The cost is the median of the paire
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import json
 import platform
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -36,7 +35,7 @@ from whymask.benchmarks.evaluation import pictures_in, spread
 from whymask.benchmarks.latency import BenchSettings, Images, Run, measure_pairs
 from whymask.benchmarks.latency_stats import Ratio, judge, paired_ratio, summarise
 from whymask.benchmarks.machine import LoadMeter, describe_machine
-from whymask.benchmarks.program import run_program
+from whymask.benchmarks.program import chosen, run_program
 from whymask.benchmarks.tables import replace_block
 from whymask.runtime.backends import CERTIFICATES
 from whymask.runtime.card import IMAGE
@@ -85,19 +84,6 @@ class CostSettings:
         return BenchSettings(
             seconds=self.seconds, seed=self.seed, margin=self.margin, min_pairs=self.min_pairs, warmup_seconds=1.0
         )
-
-
-def chosen(only: Sequence[str]) -> list[str]:
-    """Names of CLASSIFIERS; all where none is named.
-
-    Raises:
-        InputError: a name is not in the study.
-    """
-    for name in only:
-        if name not in CLASSIFIERS:
-            near = difflib.get_close_matches(name, CLASSIFIERS, 1) or CLASSIFIERS
-            raise InputError(f"--only {name}: not in the study; expected one of {', '.join(near)}")
-    return [name for name in CLASSIFIERS if not only or name in only]
 
 
 def measure(
@@ -247,7 +233,7 @@ def run(
     Example: python -m whymask.benchmarks.cost run --only resnet18 --seconds 10
     """
     settings = CostSettings(seconds=seconds, threads=threads, channels=channels)
-    names = chosen(only or ())
+    names = chosen(only or (), CLASSIFIERS)
     with track(len(names) * 2 * len(PAIRS), "cost", "steps") as bar:
         for name in names:
             record = measure(f"torchvision:{name}", settings, partial(_advance, bar, name))

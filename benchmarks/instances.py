@@ -33,14 +33,13 @@ from whymask.benchmarks.instance_pictures import (
 )
 from whymask.benchmarks.intervals import Interval, clopper_pearson
 from whymask.benchmarks.overlap import mean_interval
-from whymask.benchmarks.program import run_program
-from whymask.benchmarks.records import json_from_report
+from whymask.benchmarks.program import publish, run_program
 from whymask.benchmarks.tables import table
 from whymask.runtime.card import LOGITS, SALIENCY
 from whymask.runtime.errors import InputError
 from whymask.runtime.explainer import Explainer, load
 from whymask.runtime.explanation import Explanation
-from whymask.runtime.files import sha256_of, write_atomically
+from whymask.runtime.files import sha256_of
 from whymask.runtime.instances import LEAST_SHARE, Instance
 from whymask.runtime.progress import Progress, track
 from whymask.runtime.regions import join_specks, label_regions
@@ -303,11 +302,7 @@ def judge(
         measured = [measure_instances(explainer, each, seed=seed) for each in sets]
         command = f"python -m whymask.benchmarks.instances {graph.name} --count {count} --seed {seed}"
         report = report_from_measurements(graph, sha256, explainer, measured, command)
-    page = page_from_report(report)
-    write_atomically(out, json_from_report(report) + "\n")
-    write_atomically(out.with_suffix(".md"), page)
-    typer.echo(page)
-    typer.echo(f"Written: {out} and {out.with_suffix('.md').name}")
+    publish(out, report, page_from_report(report))
 
 
 def _sets(explainer: Explainer, count: int, seed: int) -> list[PictureSet]:

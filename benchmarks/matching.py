@@ -30,12 +30,13 @@ from whymask.benchmarks.imagenet import REPOSITORY, RESULTS, data_root, evaluati
 from whymask.benchmarks.machine import describe_machine
 from whymask.benchmarks.masking import background_from_fill, compose, keep_first, pixel_order
 from whymask.benchmarks.matching_page import KIND, SCHEMA_VERSION, page_from_records, read_record, result_lines
+from whymask.benchmarks.picture_work import picture_name, read_work, write_work
 from whymask.benchmarks.pictures import chunks, read_pictures
 from whymask.benchmarks.program import run_program
 from whymask.benchmarks.records import json_from_report
 from whymask.runtime.card import InputCard
 from whymask.runtime.certificate import softmax
-from whymask.runtime.errors import ArtefactError, InputError, MissingExtra
+from whymask.runtime.errors import InputError, MissingExtra
 from whymask.runtime.files import write_atomically
 from whymask.runtime.progress import Progress, track
 from whymask.runtime.versions import installed_versions
@@ -155,14 +156,14 @@ def measure(
     """
     rule = classifier.rule.to_card()
     settings = {"classifier_sha256": classifier.sha256(), "input": [rule.height, rule.width], **asdict(config)}
-    done = _resumed(work, json.loads(json.dumps(settings)))
-    absent = [file for file in files if _name(file) not in done]
+    done = read_work(work, json.loads(json.dumps(settings)))
+    absent = [file for file in files if picture_name(file) not in done]
     with track(len(absent) * config.steps, "activation matching", "picture steps") as bar:
         for chunk in chunks(absent, batch):
             for record in _records(classifier, chunk, rule, config, bar):
                 done[record["picture"]] = record
-            write_atomically(work, "".join(f"{json.dumps(each)}\n" for each in [settings, *done.values()]))
-    return [done[_name(file)] for file in files]
+            write_work(work, settings, done.values())
+    return [done[picture_name(file)] for file in files]
 
 
 def _records(
@@ -172,19 +173,6 @@ def _records(
     if failed:
         raise InputError(f"matching: {failed[0]}; every picture of the set has to be readable")
     return measure_chunk(classifier, names, np.stack(pictures), config, lambda _: bar.advance(len(names)))
-
-
-def _resumed(work: Path, settings: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    if not work.is_file():
-        return {}
-    first, *lines = work.read_text(encoding="utf-8").splitlines()
-    if json.loads(first) != settings:
-        raise ArtefactError(f"{work}: pictures done with other settings; remove the file, or name another by --work")
-    return {record["picture"]: record for record in map(json.loads, lines)}
-
-
-def _name(file: Path) -> str:
-    return f"{file.parent.name}/{file.name}"
 
 
 def record_from(

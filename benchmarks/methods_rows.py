@@ -5,7 +5,6 @@ Letters: B pictures of a chunk, H W the graph's input height and width.
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -20,6 +19,7 @@ from whymask.benchmarks import baselines
 from whymask.benchmarks.asked_graph import AskedGraph
 from whymask.benchmarks.evaluation import classifier_from_run
 from whymask.benchmarks.methods_page import COLUMNS, ROWS
+from whymask.benchmarks.picture_work import picture_name, read_work, write_work
 from whymask.benchmarks.pictures import chunks
 from whymask.benchmarks.rivals.registry import rivals
 from whymask.benchmarks.rivals.rival import Rival
@@ -28,9 +28,8 @@ from whymask.benchmarks.suite.runner import Suite
 from whymask.benchmarks.suite.sample import Ask, Cell, Cells, Metric, Sample
 from whymask.benchmarks.suite.sweeps import SWEEP, measure_sweep
 from whymask.runtime.card import LOGITS, MASK, SALIENCY
-from whymask.runtime.errors import ArtefactError, InputError, MissingExtra
+from whymask.runtime.errors import InputError, MissingExtra
 from whymask.runtime.explainer import Explainer
-from whymask.runtime.files import write_atomically
 from whymask.runtime.images import fit, rgb_from
 from whymask.runtime.progress import track
 
@@ -152,15 +151,15 @@ def measure_row(
         ArtefactError: `work` is of other settings.
         InputError: a picture cannot be read.
     """
-    done = _resumed(work, settings)
-    absent = [file for file in files if name_of(file) not in done]
+    done = read_work(work, settings)
+    absent = [file for file in files if picture_name(file) not in done]
     with track(len(absent), f"judge {settings['row']}", "pictures") as bar:
         for chunk in chunks(absent, batch):
             for record in _records(explainer, judged, [f for f in chunk if isinstance(f, Path)]):
                 done[record["picture"]] = record
-            write_atomically(work, "".join(f"{json.dumps(each)}\n" for each in [settings, *done.values()]))
+            write_work(work, settings, done.values())
             bar.advance(len(chunk))
-    return [done[name_of(file)] for file in files]
+    return [done[picture_name(file)] for file in files]
 
 
 def _records(explainer: Explainer, judged: Judged, files: Sequence[Path]) -> list[dict[str, Any]]:
@@ -176,7 +175,7 @@ def _records(explainer: Explainer, judged: Judged, files: Sequence[Path]) -> lis
     columns = {column: found.cells[Cell(name, column)] for column in COLUMNS}
     return [
         {
-            "picture": name_of(file),
+            "picture": picture_name(file),
             "class": int(found.own.top1[index]),
             "seconds": round(clock.seconds / len(files), 6),
             **{column: round(float(values[index]), 6) for column, values in columns.items()},
@@ -202,17 +201,3 @@ def _one_pass(graph: AskedGraph, explainer: Explainer, files: Sequence[Path]) ->
     with clock.counted():
         graph.run(images, (LOGITS, SALIENCY, MASK))
     return clock
-
-
-def _resumed(work: Path, settings: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    if not work.is_file():
-        return {}
-    first, *lines = work.read_text(encoding="utf-8").splitlines()
-    if json.loads(first) != settings:
-        raise ArtefactError(f"{work}: pictures done with other settings; remove the file, or name another by --work")
-    return {record["picture"]: record for record in map(json.loads, lines)}
-
-
-def name_of(file: Path) -> str:
-    """What a picture is called in a record."""
-    return f"{file.parent.name}/{file.name}"

@@ -27,8 +27,9 @@ from whymask.benchmarks.explanations import RESULTS as EVALUATIONS
 from whymask.benchmarks.imagenet import REPOSITORY, RESULTS, data_root, evaluation_sets, known
 from whymask.benchmarks.machine import describe_machine
 from whymask.benchmarks.methods_page import KIND, ROWS, SCHEMA_VERSION, page_from_records, read_record
-from whymask.benchmarks.methods_rows import SEED, Judged, judged_row, measure_row, name_of
+from whymask.benchmarks.methods_rows import SEED, Judged, judged_row, measure_row
 from whymask.benchmarks.methods_suite import records_from_suite
+from whymask.benchmarks.picture_work import picture_name
 from whymask.benchmarks.program import run_program
 from whymask.benchmarks.records import json_from_report
 from whymask.benchmarks.suite.record import read_record as read_evaluation
@@ -108,7 +109,7 @@ def pictures_of(explainer_record: Path) -> list[Path]:
     if not explainer_record.is_file():
         return files
     names = {each["picture"] for each in read_record(explainer_record)["pictures"]}
-    return [file for file in files if name_of(file) in names]
+    return [file for file in files if picture_name(file) in names]
 
 
 @app.command()

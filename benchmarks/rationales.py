@@ -25,7 +25,7 @@ import numpy as np
 import typer
 
 from whymask.benchmarks.machine import describe_machine
-from whymask.benchmarks.program import run_program
+from whymask.benchmarks.program import publish, run_program
 from whymask.benchmarks.rationale_texts import LABELS, REPORT, ReasonedText, make_texts
 from whymask.benchmarks.rationales_page import page_from_record
 from whymask.benchmarks.records import json_from_report
@@ -237,11 +237,7 @@ def study(
         "cpu": describe_machine().cpu,
         **measure(classifier, texts, config),
     }
-    page = page_from_record(record)
-    write_atomically(out, json_from_report(record) + "\n")
-    write_atomically(out.with_suffix(".md"), page)
-    typer.echo(page)
-    typer.echo(f"Written: {out} and {out.with_suffix('.md').name}")
+    publish(out, record, page_from_record(record))
 
 
 if __name__ == "__main__":

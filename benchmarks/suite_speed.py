@@ -14,11 +14,10 @@ pictures, and what repeats is asked once.
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import json
 import platform
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -31,7 +30,7 @@ from numpy.typing import NDArray
 from whymask.benchmarks.asked_graph import AskedGraph
 from whymask.benchmarks.logits_alone import logits_backend
 from whymask.benchmarks.machine import LoadMeter, describe_machine
-from whymask.benchmarks.program import run_program
+from whymask.benchmarks.program import chosen, run_program
 from whymask.benchmarks.suite.evaluate import EvaluateSettings, suite_from_settings
 from whymask.benchmarks.suite.measured import PictureSet
 from whymask.benchmarks.suite.record import speed_of
@@ -99,19 +98,6 @@ class SpeedSettings:
     def costly_judged(self) -> int:
         """Judged pictures that costly maps are made for."""
         return round(self.costly * self.pictures / self.of)
-
-
-def chosen(only: Sequence[str]) -> list[str]:
-    """Names of CLASSIFIERS; all where none is named.
-
-    Raises:
-        InputError: a name is not in the study.
-    """
-    for name in only:
-        if name not in CLASSIFIERS:
-            near = difflib.get_close_matches(name, CLASSIFIERS, 1) or CLASSIFIERS
-            raise InputError(f"--only {name}: not in the study; expected one of {', '.join(near)}")
-    return [name for name in CLASSIFIERS if not only or name in only]
 
 
 def measure(
@@ -211,7 +197,7 @@ def run(
     Example: python -m whymask.benchmarks.suite_speed run --only squeezenet1_1
     """
     settings = SpeedSettings(pictures=pictures, threads=threads)
-    for name in chosen(only or ()):
+    for name in chosen(only or (), CLASSIFIERS):
         record = measure(f"torchvision:{name}", settings, say=lambda words: typer.echo(words, err=True))
         write_atomically(folder / f"{name}.json", json.dumps(record, indent=1, allow_nan=False) + "\n")
     typer.echo(f"Written: {write_page(folder)}")

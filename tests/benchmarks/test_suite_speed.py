@@ -72,9 +72,3 @@ def test_pictures_are_seeded_and_no_two_alike():
 def test_settings_that_cannot_stand_for_the_set_are_refused(change: dict[str, int]):
     with pytest.raises(InputError, match="so many pictures that at least one of them is costly"):
         SpeedSettings(**{"pictures": 4, "of": 40, "costly": 10, **change})
-
-
-def test_a_classifier_that_is_not_in_the_study_is_named_with_its_nearest():
-    assert suite_speed.chosen(["resnet18"]) == ["resnet18"]
-    with pytest.raises(InputError, match="--only resnet81: not in the study; expected one of resnet18"):
-        suite_speed.chosen(["resnet81"])
