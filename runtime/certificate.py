@@ -94,7 +94,7 @@ def shown(picture: Picture, keep: NDArray[np.bool_], card: Card) -> Picture:
     """A picture where pixels are kept, the card's fill elsewhere, rounded to whole numbers.
 
     Args:
-        picture: uint8, (H, W, 3).
+        picture: uint8, (H, W, 3); or one for each mask, (N, H, W, 3).
         keep: bool, (N, H, W).
         card: the graph's card.
 

@@ -6,6 +6,7 @@ Letters: H W the mask's height and width, R the number of regions.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,13 +28,15 @@ class Growth:
     Args:
         labels: int32, (H, W), 0 outside every region, at least one region.
         saliency: float32, (H, W), the map that the mask was cut from.
-
-    Attributes:
-        basins: int32, (H, W): the number of the region that each pixel is nearest to; a region's own where it has one.
     """
 
     def __init__(self, labels: Labels, saliency: Map) -> None:
-        self.labels, self.saliency, self.basins = labels, saliency, basins(labels)
+        self.labels, self.saliency = labels, saliency
+
+    @cached_property
+    def basins(self) -> Labels:
+        """int32, (H, W): the region that each pixel is nearest to, its own where it has one; made when one grows."""
+        return basins(self.labels)
 
     def levels(self, regions: Sequence[int]) -> Iterator[float]:
         """Levels at which regions have FACTOR times their pixels, again and again, up to all of their surroundings.

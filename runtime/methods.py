@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from whymask.runtime.card import DROPPED_LOGITS, KEPT_LOGITS, LOGITS, MASK, SALIENCY, Card
-from whymask.runtime.certificate import shown, softmax
+from whymask.runtime.certificate import shown
 from whymask.runtime.closing import Closing
 from whymask.runtime.errors import InputError, MissingExtra
 from whymask.runtime.explanation import Explanation
@@ -115,8 +115,7 @@ class MethodExplanation(Explanation):
     """An explanation, and what it took.
 
     Attributes:
-        facts: `method`, `steps`, `seed`, `seconds` (the batch's, divided by its pictures) and `confidence_kept`, of
-            the class on the mask's pixels alone, in [0, 1].
+        facts: `method`, `steps`, `seed` and `seconds` (the batch's, divided by its pictures).
     """
 
     facts: dict[str, Any]
@@ -171,7 +170,7 @@ class MethodExplainer(Closing):
         saliency = self.method.explain(pixels, target.astype(np.int64), on_step)
         seconds = (time.perf_counter() - begin) / len(pixels)
         masks = saliency >= np.float32(self.card.threshold)
-        kept, dropped = (self._shown(pixels, each) for each in (masks, ~masks))
+        kept, dropped = (self.method.classify(shown(pixels, each, self.card)) for each in (masks, ~masks))
         results = []
         for row, picture in enumerate(pictures):
             arrays: dict[str, NDArray[Any]] = {LOGITS: logits, SALIENCY: saliency, MASK: masks.astype(np.uint8)}
@@ -183,14 +182,9 @@ class MethodExplainer(Closing):
                 "steps": self.method.steps,
                 "seed": self.method.seed,
                 "seconds": round(seconds, 6),
-                "confidence_kept": round(float(softmax(kept[row])[target[row]]), 6),
             }
             results.append(result)
         return results
-
-    def _shown(self, pixels: Picture, masks: NDArray[np.bool_]) -> NDArray[np.float32]:
-        rows = [shown(picture, mask[None], self.card)[0] for picture, mask in zip(pixels, masks, strict=True)]
-        return self.method.classify(np.stack(rows))
 
     def write_circuit(self, result: Explanation, overlay: Path, top: int) -> str:
         """Write the circuit of an explanation beside its overlay, as JSON and as SVG; gives the JSON file's name.

@@ -90,10 +90,10 @@ def record(
         there where the graph was exported with `--certify kept` or `both`, `necessary` with `both`. `instances`, where
         asked for, is a list, the surest first: of each `kept` (whether the class stays top-1 when it alone is shown;
         only the last can be false), `confidence` (of the class then), `area`, `box` and `mask` as above. Their masks
-        add up to the whole's, but for single pixels where sizes differ. `against`, where asked for, is the index of the
-        class that the explained one is held against. `classes`, where asked for, is a list, the likeliest first: of
-        each `label`, `index`, `confidence`, `area`, `box` and `mask`. Where a trigger did not choose the picture,
-        `explained` is False, and all that needs the mask is left out.
+        do not overlap, and hold pixels that the whole's has not where a region had to grow. `against`, where asked for,
+        is the index of the class that the explained one is held against. `classes`, where asked for, is a list, the
+        likeliest first: of each `label`, `index`, `confidence`, `area`, `box` and `mask`. Where a trigger did not
+        choose the picture, `explained` is False, and all that needs the mask is left out.
     """
     decision = {
         "file": str(file),

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import TypeAlias
 
 import numpy as np
@@ -22,6 +21,7 @@ from numpy.typing import NDArray
 from whymask.runtime.backends import Arrays
 from whymask.runtime.card import LOGITS, MASK, SALIENCY
 from whymask.runtime.certificate import Certificate, softmax
+from whymask.runtime.closing import Closing
 from whymask.runtime.errors import ArtefactError, InputError
 from whymask.runtime.ort import OrtBackend
 from whymask.runtime.text_card import ATTENTION_MASK, INPUT_IDS, INPUTS, METADATA_KEY, OUTPUTS, TextCard
@@ -57,7 +57,7 @@ def load_text(
         raise
 
 
-class TextExplainer:
+class TextExplainer(Closing):
     """A loaded graph of texts. `explain` may be called from several threads at once.
 
     Args:
@@ -156,16 +156,6 @@ class TextExplainer:
     def close(self) -> None:
         """Let go of the graph; closing twice does nothing."""
         self._backend.close()
-
-    def __enter__(self) -> TextExplainer:
-        """The explainer itself."""
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Close it, also when the body raised."""
-        self.close()
 
     def _read(self, text: str) -> tuple[Sequence[int], Offsets]:
         ids, offsets = self._tokenizer(text)
