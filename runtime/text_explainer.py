@@ -25,8 +25,8 @@ from whymask.runtime.closing import Closing
 from whymask.runtime.errors import ArtefactError, InputError
 from whymask.runtime.ort import OrtBackend
 from whymask.runtime.text_card import ATTENTION_MASK, INPUT_IDS, INPUTS, METADATA_KEY, OUTPUTS, TextCard
-from whymask.runtime.text_explanation import TextExplanation, spans_of
-from whymask.runtime.words import ids_with_spans
+from whymask.runtime.text_explanation import TextExplanation, own_tokens, spans_of
+from whymask.runtime.words import check_length, ids_with_spans
 
 Offsets: TypeAlias = Sequence[tuple[int, int]]
 Tokenizer: TypeAlias = Callable[[str], tuple[Sequence[int], Offsets]]
@@ -161,12 +161,9 @@ class TextExplainer(Closing):
         ids, offsets = self._tokenizer(text)
         if len(ids) != len(offsets):
             raise InputError(f"tokenizer: {len(ids)} ids and {len(offsets)} spans; expected one span a token")
-        if not any(start < end for start, end in offsets):
+        if not own_tokens(offsets).any():
             raise InputError(f"text {text[:40]!r}: no token to explain; give a text with at least one word")
-        if len(ids) > self.card.max_tokens:
-            raise InputError(
-                f"text of {len(ids)} tokens: {self.card.classifier} reads {self.card.max_tokens} at most; shorten it"
-            )
+        check_length(len(ids), self.card.max_tokens, self.card.classifier)
         return ids, offsets
 
     def _explanation(self, text: str, read: tuple[Sequence[int], Offsets], found: Arrays, row: int) -> TextExplanation:
@@ -174,7 +171,7 @@ class TextExplainer(Closing):
         count, logits = len(offsets), found[LOGITS][row]
         saliency, mask = found[SALIENCY][row, :count], found[MASK][row, :count]
         predicted, shares = int(logits.argmax()), softmax(logits)
-        spans = spans_of(text, offsets, saliency, mask)
+        spans = spans_of(text, offsets, saliency, mask != 0, own_tokens(offsets))
         label = self.card.labels[predicted]
         return TextExplanation(text, label, float(shares[predicted]), logits, saliency, mask, ids, offsets, spans)
 

@@ -62,25 +62,33 @@ class TextExplanation:
     @property
     def own(self) -> NDArray[np.bool_]:
         """bool (N,), true at the text's own tokens."""
-        return np.array([start < end for start, end in self.offsets])
+        return own_tokens(self.offsets)
+
+
+def own_tokens(offsets: Sequence[tuple[int, int]]) -> NDArray[np.bool_]:
+    """bool (N,), true where a token covers characters, which special ones do not."""
+    return np.array([start < end for start, end in offsets])
 
 
 def spans_of(
-    text: str, offsets: Sequence[tuple[int, int]], saliency: NDArray[np.float32], mask: NDArray[np.uint8]
+    text: str,
+    offsets: Sequence[tuple[int, int]],
+    saliency: NDArray[np.float32],
+    chosen: NDArray[np.bool_],
+    own: NDArray[np.bool_],
 ) -> tuple[TextSpan, ...]:
-    """Runs of kept tokens; a dropped token of the text parts a run, a special one (an empty span) does not.
+    """Runs of chosen tokens; one of the text that is not chosen parts a run, a special one does not.
 
     Args:
         text: that the offsets count in.
         offsets: N pairs.
         saliency: float32 (N,).
-        mask: (N,), 0 or 1.
+        chosen: bool (N,), the rationale's tokens.
+        own: bool (N,), false at special tokens.
     """
     runs: list[list[int]] = [[]]
-    for position, (start, end) in enumerate(offsets):
-        if start == end:
-            continue
-        if mask[position]:
+    for position in np.flatnonzero(own).tolist():
+        if chosen[position]:
             runs[-1].append(position)
         elif runs[-1]:
             runs.append([])

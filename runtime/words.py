@@ -8,6 +8,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
+from whymask.runtime.errors import InputError
+
 PAD_ID, UNKNOWN_ID = 0, 1
 RESERVED = ("[PAD]", "[UNK]")
 _WORD = re.compile(r"\w+|[^\w\s]")
@@ -19,6 +21,21 @@ Span = tuple[int, int]
 def words_with_spans(text: str) -> list[tuple[str, Span]]:
     """Lower-cased words and single punctuation marks, in order."""
     return [(match.group().lower(), match.span()) for match in _WORD.finditer(text)]
+
+
+def check_length(count: int, most: int, name: str) -> None:
+    """Refuse a text that its classifier cannot read whole.
+
+    Args:
+        count: of its tokens.
+        most: that the classifier reads.
+        name: of the classifier.
+
+    Raises:
+        InputError: more tokens than that.
+    """
+    if count > most:
+        raise InputError(f"text of {count} tokens: {name} reads {most} at most; shorten it")
 
 
 def ids_with_spans(text: str, ids: Mapping[str, int]) -> tuple[tuple[int, ...], tuple[Span, ...]]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import torch
 
+from whymask.runtime.words import UNKNOWN_ID
 from whymask.train.text.classifier import Tokens
-from whymask.train.text.words import UNKNOWN_ID, WordTokeniser
+from whymask.train.text.words import WordTokeniser
 
 WORDS = ("[PAD]", "[UNK]", "good", "bad", "fine")
 EVIDENCE = torch.tensor([[0.0, 0.0], [0.0, 0.0], [0.0, 2.0], [2.0, 0.0], [0.0, 1.0]])

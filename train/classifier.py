@@ -139,18 +139,23 @@ class FrozenClassifier(nn.Module):
         return logits, [tap.to_map(outputs[tap.name]) for tap in self.tap_specs]
 
     def sha256(self) -> str:
-        """Digest of every parameter and buffer: names, dtypes, shapes and bytes."""
-        digest = hashlib.sha256()
-        for name, tensor in sorted(self.model.state_dict().items()):
-            digest.update(f"{name}|{tensor.dtype}|{tuple(tensor.shape)}|".encode())
-            flat = tensor.detach().cpu().contiguous().flatten()
-            digest.update(flat.view(torch.uint8).numpy().tobytes() if flat.numel() else b"")
-        return digest.hexdigest()
+        """Digest of every parameter and buffer; see `module_sha256`."""
+        return module_sha256(self.model)
 
     def card(self) -> ClassifierCard:
         """What the card says of this classifier."""
         parameters = sum(p.numel() for p in self.model.parameters())
         return ClassifierCard(self.id, self.sha256(), self.num_classes, self.labels, parameters)
+
+
+def module_sha256(module: nn.Module) -> str:
+    """Digest of every parameter and buffer of a module: names, dtypes, shapes and bytes; hexadecimal."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(module.state_dict().items()):
+        digest.update(f"{name}|{tensor.dtype}|{tuple(tensor.shape)}|".encode())
+        flat = tensor.detach().cpu().contiguous().flatten()
+        digest.update(flat.view(torch.uint8).numpy().tobytes() if flat.numel() else b"")
+    return digest.hexdigest()
 
 
 def find_head(model: nn.Module, num_classes: int) -> str | None:

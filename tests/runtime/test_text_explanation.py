@@ -10,7 +10,7 @@ import pytest
 from whymask.runtime.card import GuaranteeCard
 from whymask.runtime.errors import ArtefactError
 from whymask.runtime.text_card import TextCard
-from whymask.runtime.text_explanation import TextExplanation, spans_of
+from whymask.runtime.text_explanation import TextExplanation, own_tokens, spans_of
 from whymask.runtime.words import UNKNOWN_ID, ids_with_spans
 
 TEXT = "Not so, but good"
@@ -32,11 +32,11 @@ def test_words_stand_where_the_text_has_them():
 
 def test_spans_are_runs_of_kept_tokens_and_special_ones_part_nothing():
     saliency = np.array([0.9, 0.8, 0.6, 0.1, 0.2, 1.0, 0.9], np.float32)
-    mask = (saliency >= 0.5).astype(np.uint8)
-    spans = spans_of(TEXT, OFFSETS, saliency, mask)
+    own = own_tokens(OFFSETS)
+    spans = spans_of(TEXT, OFFSETS, saliency, saliency >= 0.5, own)
     assert [(each.start, each.end, each.text) for each in spans] == [(0, 6, "Not so"), (12, 16, "good")]
     assert [each.weight for each in spans] == pytest.approx([0.7, 1.0])
-    assert spans_of(TEXT, OFFSETS, saliency, np.zeros(7, np.uint8)) == ()
+    assert spans_of(TEXT, OFFSETS, saliency, np.zeros(7, bool), own) == ()
 
 
 def test_the_area_counts_the_texts_own_tokens():

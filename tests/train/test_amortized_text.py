@@ -11,12 +11,13 @@ import torch
 from tiny_text import QUICK, texts, tiny_classifier, tiny_text_run
 
 from whymask.runtime.errors import ArtefactError, InputError
+from whymask.train.classifier import module_sha256
 from whymask.train.text.amortized_config import AmortizedConfig
 from whymask.train.text.amortized_fit import distil_head, fit_head, new_head, one_cycle, scored
 from whymask.train.text.amortized_head import NOWHERE
 from whymask.train.text.amortized_loss import mask_at_area, own_mean_step, terms, weighted
 from whymask.train.text.amortized_run import CARD_FILE, HEAD_FILE, TextRun, load_text_run, split_texts
-from whymask.train.text.reading import batch_of, weights_sha256
+from whymask.train.text.reading import batch_of
 from whymask.train.text.transformer import WordClassifier, save_classifier
 
 WEIGHTS = ("keep", "lose", "sparsity", "smoothness", "ranked")
@@ -70,12 +71,12 @@ def test_a_term_without_weight_does_not_count(classifier: WordClassifier):
 
 
 def test_the_classifier_stays_bit_identical_and_a_seed_repeats(classifier: WordClassifier):
-    before, learn = weights_sha256(classifier), some(classifier, 40)
+    before, learn = module_sha256(classifier.module), some(classifier, 40)
     config = replace(QUICK, steps=5, ranked=1.0)
     told: list[int] = []
     first = fit_head(classifier, learn, config, on_step=told.append)
     again = fit_head(classifier, learn, config)
-    assert weights_sha256(classifier) == before
+    assert module_sha256(classifier.module) == before
     assert not any(each.requires_grad for each in classifier.module.parameters())
     assert not classifier.module.training
     assert told == [1, 2, 3, 4, 5]

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from whymask.runtime.errors import ArtefactError, InputError, MissingExtra
+from whymask.runtime.words import UNKNOWN_ID
 from whymask.train.text.fit_transformer import TextFitConfig, fit_word_classifier, text_accuracy
 from whymask.train.text.hugging_face import HuggingFaceClassifier, load_hugging_face
 from whymask.train.text.marc import TextMarcConfig
@@ -26,7 +27,7 @@ from whymask.train.text.transformer import (
     load_word_classifier,
     save_classifier,
 )
-from whymask.train.text.words import UNKNOWN_ID, WordTokeniser, vocabulary_from_texts
+from whymask.train.text.words import WordTokeniser, vocabulary_from_texts
 
 HUB, HUB_CLASSIFIER = "huggingface.co", "hf-internal-testing/tiny-random-BertForSequenceClassification"
 TEXTS = ["a good day", "a bad day", "the good one", "the bad one"]

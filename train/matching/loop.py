@@ -5,7 +5,6 @@ Letters: B pictures, H W the input size.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -18,9 +17,7 @@ from whymask.train.matching.config import LEAST, MatchingConfig
 from whymask.train.matching.layers import matched_layers
 from whymask.train.matching.networks import Autoencoders
 from whymask.train.matching.objective import Step, evaluate, look_at, random_backgrounds
-
-OnStep = Callable[[int], None]
-"""Told the number of steps done."""
+from whymask.train.optimise import OnStep
 
 
 class Matched(NamedTuple):

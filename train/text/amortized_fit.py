@@ -17,12 +17,11 @@ from whymask.train.text.amortized_config import AmortizedConfig
 from whymask.train.text.amortized_head import TokenMaskHead
 from whymask.train.text.amortized_loss import Asked, terms, weighted
 from whymask.train.text.classifier import Tokens
+from whymask.train.text.marc import OnStep
 from whymask.train.text.reading import ReadableClassifier, batch_of, state_widths
 
 Loss = Callable[[Tensor, Sequence[int], Asked], Tensor]
 """From scores float (K, N), the texts' numbers and what is asked of them to a scalar."""
-OnStep = Callable[[int], None]
-"""Told the number of steps done."""
 
 
 def new_head(classifier: ReadableClassifier, config: AmortizedConfig) -> TokenMaskHead:

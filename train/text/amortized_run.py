@@ -23,12 +23,14 @@ from whymask.runtime.files import write_atomically
 from whymask.runtime.from_json import dataclass_from_record, record_from_json
 from whymask.runtime.text_card import TextCard
 from whymask.runtime.versions import installed_versions
+from whymask.train.classifier import module_sha256
 from whymask.train.text.amortized_calibrate import calibrate_head
 from whymask.train.text.amortized_config import AmortizedConfig
-from whymask.train.text.amortized_fit import OnStep, fit_head, scored
+from whymask.train.text.amortized_fit import fit_head, scored
 from whymask.train.text.amortized_head import TokenMaskHead
 from whymask.train.text.classifier import Tokens
-from whymask.train.text.reading import ReadableClassifier, state_widths, weights_sha256
+from whymask.train.text.marc import OnStep
+from whymask.train.text.reading import ReadableClassifier, state_widths
 
 HEAD_FILE, CARD_FILE, CONFIG_FILE = "text-explainer.safetensors", "text-card.json", "text-config.json"
 SCHEMA_VERSION = 1
@@ -111,7 +113,7 @@ def run_from_head(
     calibration = calibrate_head(classifier, head, held, alpha=config.alpha, delta=config.delta)
     card = TextCard(
         classifier=classifier.name,
-        sha256=weights_sha256(classifier),
+        sha256=module_sha256(classifier.module),
         labels=tuple(classifier.labels),
         max_tokens=classifier.max_tokens,
         pad_id=classifier.pad_id,
@@ -174,7 +176,7 @@ def load_text_run(path: Path, *, model: str | None = None) -> TextRun:
     config = dataclass_from_record(AmortizedConfig, CONFIG_FILE, record.get("settings"))
     source = model or str(record.get("model"))
     classifier = load_text_classifier(source)
-    digest = weights_sha256(classifier)
+    digest = module_sha256(classifier.module)
     if digest != card.sha256:
         raise ArtefactError(
             f"{path}: the classifier {source} has sha256 {digest[:12]}…, the run was trained for {card.sha256[:12]}…; "

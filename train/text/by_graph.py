@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from whymask.runtime.text_explainer import TextExplainer
-from whymask.train.text.record import Rationale, Span
+from whymask.train.text.record import Rationale
 
 
 def rationale_from_graph(explainer: TextExplainer, text: str) -> Rationale:
@@ -25,7 +25,7 @@ def rationale_from_graph(explainer: TextExplainer, text: str) -> Rationale:
         told.confidence_without,
         tuple(offset for offset, own in zip(why.offsets, why.own, strict=True) if own),
         tuple(map(float, why.saliency[why.own])),
-        tuple(Span(each.start, each.end, each.text, each.weight) for each in why.spans),
+        why.spans,
         None,
         explainer.card.threshold,
     )

@@ -55,6 +55,8 @@ def rationale(
     """
     if output is not None and output.suffix not in SUFFIXES:
         raise InputError(f"-o {output}: expected a file that ends with {' or '.join(SUFFIXES)}")
+    if rationales is not None and output is not None and output.suffix != ".json":
+        raise InputError(f"-o {output}: the agreement with given rationales is a record; give a name in .json")
     if (text is None) == (rationales is None):
         raise InputError("rationale: expected either a text or --rationales FILE")
     try:
@@ -101,8 +103,6 @@ def _judge(file: Path, explain: Callable[[str], Rationale], output: Path | None,
         record = judge(explain, given, on_text=bar.advance)
     told = json.dumps(record, ensure_ascii=False, indent=1) + "\n"
     if output is not None:
-        if output.suffix != ".json":
-            raise InputError(f"-o {output}: the agreement with given rationales is a record; give a name in .json")
         write_atomically(output, told)
     if as_json:
         typer.echo(told, nl=False)

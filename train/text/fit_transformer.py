@@ -10,8 +10,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from whymask.runtime.errors import InputError, TrainingError
+from whymask.runtime.words import PAD_ID
+from whymask.train.text.reading import batch_of
 from whymask.train.text.transformer import TransformerNet, TransformerShape, WordClassifier
-from whymask.train.text.words import PAD_ID, WordTokeniser, vocabulary_from_texts
+from whymask.train.text.words import WordTokeniser, vocabulary_from_texts
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,12 @@ def fit_word_classifier(
     torch.manual_seed(config.seed)
     tokeniser = WordTokeniser(vocabulary_from_texts(texts))
     net = TransformerNet(len(tokeniser.vocabulary), len(labels), config.shape)
-    ids, asked = _padded([tokeniser(text).ids for text in texts], config.shape.max_tokens), torch.tensor(classes)
+    ids, asked = batch_of([tokeniser(text) for text in texts], PAD_ID).ids, torch.tensor(classes)
+    if ids.shape[1] > config.shape.max_tokens:
+        raise InputError(
+            f"text classifier: a text of {ids.shape[1]} tokens, the network reads {config.shape.max_tokens}; raise "
+            "max_tokens"
+        )
     optimiser = torch.optim.AdamW(net.parameters(), config.max_rate, weight_decay=0.01)
     rate = torch.optim.lr_scheduler.OneCycleLR(optimiser, config.max_rate, total_steps=config.steps + 1)
     for step in range(config.steps):
@@ -99,17 +106,6 @@ def text_accuracy(classifier: WordClassifier, texts: Sequence[str], classes: Seq
             logits = classifier.logits(classifier.embed(torch.tensor(classifier.tokenise(text).ids))[None])
         right += int(logits.argmax()) == label
     return right / len(texts)
-
-
-def _padded(ids: Sequence[tuple[int, ...]], longest: int) -> Tensor:
-    """int64 (texts, tokens of the longest), PAD at the ends."""
-    length = max(map(len, ids))
-    if length > longest:
-        raise InputError(f"text classifier: a text of {length} tokens, the network reads {longest}; raise max_tokens")
-    rows = torch.full((len(ids), length), PAD_ID)
-    for row, each in zip(rows, ids, strict=True):
-        row[: len(each)] = torch.tensor(each)
-    return rows
 
 
 def _thinned(ids: Tensor, dropped: float) -> Tensor:

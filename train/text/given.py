@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from whymask.runtime.errors import InputError
-from whymask.train.text.measures import Agreement, agreement
+from whymask.train.text.measures import Agreement, agreement, touches
 from whymask.train.text.record import Rationale
 
 EXPECTED = 'expected lines such as {"text": "It is not good.", "spans": [[6, 14]]}'
@@ -83,7 +83,7 @@ def agreement_with(found: Rationale, given: GivenRationale) -> Agreement:
     Raises:
         InputError: no token shares a character with the given rationale.
     """
-    inside = [any(start < last and first < end for first, last in given.spans) for start, end in found.tokens]
+    inside = [touches(token, given.spans) for token in found.tokens]
     return agreement(np.array(found.mask) >= found.cut, np.array(inside))
 
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from whymask.runtime.errors import ArtefactError, InputError, MissingExtra
+from whymask.runtime.words import check_length
 from whymask.train.text.classifier import Tokens
 from whymask.train.text.reading import Reading
 
@@ -51,10 +52,7 @@ class HuggingFaceClassifier:
             InputError: no token, or more than the model has positions.
         """
         read = self.tokeniser(text, return_offsets_mapping=True, return_special_tokens_mask=True, verbose=False)
-        if len(read["input_ids"]) > self._longest:
-            raise InputError(
-                f"text of {len(read['input_ids'])} tokens: {self.name} reads {self._longest} at most; shorten it"
-            )
+        check_length(len(read["input_ids"]), self._longest, self.name)
         return Tokens(
             text,
             tuple(read["input_ids"]),

@@ -117,11 +117,13 @@ def best_count(tokens: Tokens, scores: Tensor, count: int) -> Tensor:
 
 def tokens_in_spans(tokens: Tokens, spans: Sequence[tuple[int, int]]) -> Tensor:
     """The text's own tokens that share a character with a span (start, end): bool (N,)."""
-    inside = [
-        not special and any(start < last and first < end for first, last in spans)
-        for (start, end), special in zip(tokens.spans, tokens.special, strict=True)
-    ]
+    inside = [not special and touches(span, spans) for span, special in zip(tokens.spans, tokens.special, strict=True)]
     return torch.tensor(inside)
+
+
+def touches(span: tuple[int, int], others: Sequence[tuple[int, int]]) -> bool:
+    """Whether a span (start, end) shares a character with one of the others."""
+    return any(span[0] < last and first < span[1] for first, last in others)
 
 
 def agreement(chosen: NDArray[np.bool_], given: NDArray[np.bool_]) -> Agreement:

@@ -5,14 +5,14 @@ Letters: N tokens.
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from whymask.runtime.text_explanation import TextSpan, spans_of
 from whymask.train.text.classifier import TextClassifier, Tokens, probabilities
 from whymask.train.text.marc import OnStep, TextMarcConfig, explain_text, mix
-from whymask.train.text.record import CUT, Rationale, Span
-
-__all__ = ["CUT", "Rationale", "Span", "rationale_from_text", "spans_from_mask"]
+from whymask.train.text.record import CUT, Rationale
 
 
 def rationale_from_text(
@@ -58,22 +58,7 @@ def rationale_from_text(
     )
 
 
-def spans_from_mask(tokens: Tokens, mask: Tensor, cut: float = CUT) -> tuple[Span, ...]:
+def spans_from_mask(tokens: Tokens, mask: Tensor, cut: float = CUT) -> tuple[TextSpan, ...]:
     """Runs of the text's own tokens whose mask, float (N,), reaches the cut; a dropped token between parts a run."""
-    runs: list[list[int]] = []
-    before = None
-    own = tokens.own.tolist()
-    for place, position in enumerate(own):
-        if float(mask[position]) < cut:
-            continue
-        if before is not None and before == place - 1:
-            runs[-1].append(position)
-        else:
-            runs.append([position])
-        before = place
-    return tuple(_span(tokens, mask, run) for run in runs)
-
-
-def _span(tokens: Tokens, mask: Tensor, run: list[int]) -> Span:
-    start, end = tokens.spans[run[0]][0], tokens.spans[run[-1]][1]
-    return Span(start, end, tokens.text[start:end], round(float(mask[run].mean()), 6))
+    values = mask.detach().numpy()
+    return spans_of(tokens.text, tokens.spans, values, values >= cut, ~np.array(tokens.special))

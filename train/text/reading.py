@@ -5,7 +5,6 @@ Letters: K texts, N tokens of the longest, D width of an embedding, D_l width of
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
@@ -93,13 +92,3 @@ def state_widths(classifier: ReadableClassifier) -> tuple[int, ...]:
     with torch.no_grad():
         states = classifier.read(classifier.pad()[None, None], torch.ones(1, 1, dtype=torch.bool)).states
     return tuple(each.shape[2] for each in states)
-
-
-def weights_sha256(classifier: ReadableClassifier) -> str:
-    """Digest of names, types, shapes and values of all parameters and buffers, hexadecimal."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(classifier.module.state_dict().items()):
-        flat = tensor.detach().cpu().contiguous()
-        digest.update(f"{name}|{flat.dtype}|{tuple(flat.shape)}|".encode())
-        digest.update(flat.reshape(-1).view(torch.uint8).numpy().tobytes() if flat.numel() else b"")
-    return digest.hexdigest()

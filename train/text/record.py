@@ -6,28 +6,14 @@ import dataclasses
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from whymask.runtime.text_explanation import TextSpan
+
 if TYPE_CHECKING:
     from whymask.train.text.marc import TextMarcConfig
 
 SCHEMA_VERSION = 1
 CUT = 0.5
 """Tokens whose mask reaches this are MaRC's rationale."""
-
-
-@dataclass(frozen=True)
-class Span:
-    """A run of kept tokens.
-
-    Attributes:
-        start, end: first character, and the one after the last, in the text.
-        text: these characters.
-        weight: mean of the run's mask, in [0, 1].
-    """
-
-    start: int
-    end: int
-    text: str
-    weight: float
 
 
 @dataclass(frozen=True)
@@ -57,7 +43,7 @@ class Rationale:
     left_confidence: float
     tokens: tuple[tuple[int, int], ...]
     mask: tuple[float, ...]
-    spans: tuple[Span, ...]
+    spans: tuple[TextSpan, ...]
     settings: TextMarcConfig | None
     cut: float = CUT
 

@@ -20,9 +20,10 @@ from torch import Tensor, nn
 from whymask.runtime.errors import ArtefactError, InputError
 from whymask.runtime.files import write_atomically
 from whymask.runtime.from_json import dataclass_from_record, record_from_json
+from whymask.runtime.words import PAD_ID, check_length
 from whymask.train.text.classifier import Tokens
 from whymask.train.text.reading import Reading
-from whymask.train.text.words import PAD_ID, WordTokeniser
+from whymask.train.text.words import WordTokeniser
 
 SCHEMA_VERSION = 1
 UNSEEN = -1e9
@@ -123,10 +124,7 @@ class WordClassifier:
             InputError: no word, or more than the network has positions.
         """
         tokens = self.tokeniser(text)
-        if len(tokens.ids) > self.net.shape.max_tokens:
-            raise InputError(
-                f"text of {len(tokens.ids)} tokens: {self.name} reads {self.net.shape.max_tokens} at most; shorten it"
-            )
+        check_length(len(tokens.ids), self.max_tokens, self.name)
         return tokens
 
     def embed(self, ids: Tensor) -> Tensor:

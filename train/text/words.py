@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 
-from whymask.runtime.words import PAD_ID, RESERVED, UNKNOWN_ID, ids_with_spans, words_with_spans
+from whymask.runtime.words import RESERVED, ids_with_spans, words_with_spans
 from whymask.train.text.classifier import Tokens
-
-__all__ = ["PAD_ID", "RESERVED", "UNKNOWN_ID", "WordTokeniser", "vocabulary_from_texts"]
 
 
 class WordTokeniser:
