@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from copy import deepcopy
 from typing import cast
 
 import torch
@@ -20,11 +21,8 @@ from torch import Tensor, nn
 
 from whymask.train.explainers import TEMPERATURE, Explainer, Lateral, TappedExplainer, centre_prior, resize_to
 from whymask.train.guided import GuidedExplainer
-from whymask.train.levels import MAX_LEVEL, SMALLEST_SCALE, LevelHead, absence
+from whymask.train.levels import LOG_P_SCALE, LOWEST_LOG_P, MAX_LEVEL, SMALLEST_SCALE, LevelHead, absence
 from whymask.train.masks import STANDARDISATION_EPSILON
-
-LOWEST_LOG_P = -8.0
-"""As in `whymask.train.levels.confidence`."""
 
 
 def deployed(explainer: Explainer) -> Explainer:
@@ -109,14 +107,14 @@ def class_table(explainer: TappedExplainer) -> list[Tensor]:
         The rows (C, D) where there is class evidence; the gates of each stage, (C, W); the level head's share with
         its bias, (C, 32).
     """
-    weight = explainer.level.row.weight
-    classes = explainer.rows.shape[0] if explainer.embedding is None else explainer.embedding.num_embeddings
-    rows = explainer.rows_of(torch.arange(classes, device=weight.device)).float()
-    parts = [rows] if explainer.has_evidence else []
-    for lateral in cast("Iterable[Lateral]", explainer.laterals):
-        parts.append(2.0 * torch.sigmoid(8.0 * rows @ lateral.gate.weight.float().T + lateral.gate.bias.float()))
-    parts.append(rows @ weight.float().T + explainer.level.hidden.bias.float())
-    return [part.to(weight.dtype) for part in parts]
+    exact = deepcopy(explainer).float()
+    weight = exact.level.row.weight
+    classes = exact.rows.shape[0] if exact.embedding is None else exact.embedding.num_embeddings
+    rows = exact.rows_of(torch.arange(classes, device=weight.device))
+    parts = [rows] if exact.has_evidence else []
+    parts.extend(lateral.gates(rows) for lateral in cast("Iterable[Lateral]", exact.laterals))
+    parts.append(rows @ weight.T + exact.level.hidden.bias)
+    return [part.to(explainer.level.row.weight.dtype) for part in parts]
 
 
 def class_product(features: Tensor, rows: Tensor) -> Tensor:
@@ -152,7 +150,7 @@ class LevelEnd(nn.Module):
     def __init__(self, head: LevelHead, retention: float, classes: int) -> None:
         super().__init__()
         self.head, self.odds = head, math.log(retention / (1.0 - retention))
-        scales = torch.tensor([1.0, 0.25, -1.0 / math.log(max(2, classes))])
+        scales = torch.tensor([1.0, LOG_P_SCALE, -1.0 / math.log(max(2, classes))])
         figures = head.confidence.weight.detach().float() * scales.to(head.confidence.weight.device)
         weight = torch.cat([head.hidden.weight.detach(), figures.to(head.hidden.weight.dtype)], dim=1)
         self.register_buffer("weight", weight, persistent=False)

@@ -196,11 +196,15 @@ class Lateral(nn.Module):
 
     def forward(self, projected: Tensor, rows: Tensor, evidence: Tensor | None) -> Tensor:
         """What `project` made of the tap, (B, channels, h, w), (B, D) and (B, 1, ·, ·) → (B, channels, h, w)."""
-        # Unit rows have entries of about 1/sqrt(D); 8 brings the gate's input to a useful range for D of 64 to 4096.
-        out: Tensor = projected * (2.0 * torch.sigmoid(self.gate(8.0 * rows)))[:, :, None, None]
+        out: Tensor = projected * self.gates(rows)[:, :, None, None]
         if self.evidence is not None and evidence is not None:
             out = out + self.evidence(resize_to(evidence, out))
         return out
+
+    def gates(self, rows: Tensor) -> Tensor:
+        """How much of each channel a class lets through: rows (B, D) → (B, channels) in (0, 2)."""
+        # Unit rows have entries of about 1/sqrt(D); 8 brings the gate's input to a useful range for D of 64 to 4096.
+        return 2.0 * torch.sigmoid(self.gate(8.0 * rows))
 
 
 def resize_to(maps: Tensor, like: Tensor) -> Tensor:

@@ -19,6 +19,8 @@ ABSENT_LEVEL = 16.0
 """Raises the level of a class that is not there above every standardised map, so that its mask is empty."""
 
 CONFIDENCE_FIGURES = 3
+LOWEST_LOG_P, LOG_P_SCALE = -8.0, 0.25
+"""Below the first a class is as good as excluded; the second brings the logarithm to the range of the other figures."""
 SMALLEST_SCALE = 0.05
 
 
@@ -53,7 +55,7 @@ def confidence(logits: Tensor, target: Tensor) -> Tensor:
     log_p = F.log_softmax(logits.float(), dim=1)
     of_target = log_p.gather(1, target[:, None])
     entropy = -(log_p.exp() * log_p).sum(1, keepdim=True) / math.log(max(2, logits.shape[1]))
-    return torch.cat([of_target.exp(), of_target.clamp_min(-8.0) / 4.0, entropy], dim=1)
+    return torch.cat([of_target.exp(), LOG_P_SCALE * of_target.clamp_min(LOWEST_LOG_P), entropy], dim=1)
 
 
 class LevelHead(nn.Module):
