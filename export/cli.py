@@ -20,6 +20,28 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 DEFAULTS = ExportConfig()
+RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="Run directory made by whymask train.")]
+Out = Annotated[Path, typer.Option("--out", "-o", help="Fused graph to write; the classifier alone goes beside it.")]
+Precision = Annotated[
+    str, typer.Option(help="fp32, fp16 for a half body with FP32 islands, or int8 for TensorRT, calibrated.")
+]
+Opset = Annotated[int, typer.Option(help="ONNX operator set; TensorRT 8.6 reads 17, TensorRT 10 up to 20.")]
+Batch = Annotated[int, typer.Option(help="Largest batch in images; any size from 1 to it runs.")]
+FixedBatch = Annotated[bool, typer.Option("--fixed-batch", help="Fix the batch at --batch images.")]
+With = Annotated[
+    list[str] | None, typer.Option("--with", metavar="OUTPUT", help="Add an output: explanation. Repeatable.")
+]
+Certify = Annotated[
+    str | None,
+    typer.Option(metavar="KIND", help="kept: does the mask keep the class? One more classifier pass. both: two."),
+]
+Target = Annotated[bool, typer.Option("--target", help="Add the input target: which class to explain.")]
+Top = Annotated[
+    int, typer.Option(metavar="K", help="Explain the K likeliest classes at once: class_saliency and class_mask.")
+]
+Contrast = Annotated[
+    bool, typer.Option("--contrast", help="Add the input against: why one class and not another; with --target.")
+]
 AttributesRun = Annotated[
     Path | None,
     typer.Option(metavar="RUN", help="Add attributes and relevance of this run (whymask train --method flint)."),
@@ -32,49 +54,37 @@ Calibrated = Annotated[
     Path | None,
     typer.Option(help="For int8: pictures that ranges are read from.", show_default="others of the run's"),
 ]
+GoldenImages = Annotated[
+    int, typer.Option(metavar="N", min=0, help="Write a golden bundle of N images, for whymask verify on a device.")
+]
+Model = Annotated[str | None, typer.Option(help="The classifier, when it moved since training.")]
+Weights = Annotated[str | None, typer.Option(help="The classifier's weights, when they moved.")]
+Keep = Annotated[bool, typer.Option("--keep", help="Write the files even where a gate fails.")]
+RequireRtx = Annotated[
+    bool, typer.Option("--require-rtx", help="Fail where TensorRT-RTX is not installed to check the graph.")
+]
 
 
 def export(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="Run directory made by whymask train.")],
-    out: Annotated[
-        Path, typer.Option("--out", "-o", help="Fused graph to write; the classifier alone goes beside it.")
-    ],
-    precision: Annotated[
-        str, typer.Option(help="fp32, fp16 for a half body with FP32 islands, or int8 for TensorRT, calibrated.")
-    ] = DEFAULTS.precision,
-    opset: Annotated[
-        int, typer.Option(help="ONNX operator set; TensorRT 8.6 reads 17, TensorRT 10 up to 20.")
-    ] = DEFAULTS.opset,
-    batch: Annotated[
-        int, typer.Option(help="Largest batch in images; any size from 1 to it runs.")
-    ] = DEFAULTS.max_batch,
-    fixed_batch: Annotated[bool, typer.Option("--fixed-batch", help="Fix the batch at --batch images.")] = False,
-    with_outputs: Annotated[
-        list[str] | None, typer.Option("--with", metavar="OUTPUT", help="Add an output: explanation. Repeatable.")
-    ] = None,
-    certify: Annotated[
-        str | None,
-        typer.Option(metavar="KIND", help="kept: does the mask keep the class? One more classifier pass. both: two."),
-    ] = DEFAULTS.certify,
-    target: Annotated[bool, typer.Option("--target", help="Add the input target: which class to explain.")] = False,
-    top: Annotated[
-        int, typer.Option(metavar="K", help="Explain the K likeliest classes at once: class_saliency and class_mask.")
-    ] = DEFAULTS.top,
-    contrast: Annotated[
-        bool, typer.Option("--contrast", help="Add the input against: why one class and not another; with --target.")
-    ] = False,
+    run: RunFolder,
+    out: Out,
+    precision: Precision = DEFAULTS.precision,
+    opset: Opset = DEFAULTS.opset,
+    batch: Batch = DEFAULTS.max_batch,
+    fixed_batch: FixedBatch = False,
+    with_outputs: With = None,
+    certify: Certify = DEFAULTS.certify,
+    target: Target = False,
+    top: Top = DEFAULTS.top,
+    contrast: Contrast = False,
     attributes: AttributesRun = None,
     data: Compared = None,
     calibration_data: Calibrated = None,
-    golden: Annotated[
-        int, typer.Option(metavar="N", min=0, help="Write a golden bundle of N images, for whymask verify on a device.")
-    ] = 0,
-    model: Annotated[str | None, typer.Option(help="The classifier, when it moved since training.")] = None,
-    weights: Annotated[str | None, typer.Option(help="The classifier's weights, when they moved.")] = None,
-    keep: Annotated[bool, typer.Option("--keep", help="Write the files even where a gate fails.")] = False,
-    require_rtx: Annotated[
-        bool, typer.Option("--require-rtx", help="Fail where TensorRT-RTX is not installed to check the graph.")
-    ] = False,
+    golden: GoldenImages = 0,
+    model: Model = None,
+    weights: Weights = None,
+    keep: Keep = False,
+    require_rtx: RequireRtx = False,
     as_json: AsJson = False,
 ) -> None:
     """Fuse classifier and explainer into one ONNX graph, and check it before it is written.
