@@ -125,24 +125,7 @@ def export_run(
     _check_top(config, run.card)
     pictures = _with_calibration(_pictures(run, images, golden), run, config, images, calibration)
     bundle = golden_from_run(run, config, pictures.golden, pictures.are_synthetic) if golden else None
-    on_stage(f"export {config.precision} at opset {config.opset}")
-    models = _models(run, config)
-    card = _with_facts(run.card, config, models)
-    try:
-        on_stage(f"compare with torch on {pictures}")
-        models, figures, quantised = _judged(run, config, models, pictures)
-        card = replace(card, training=card.training | quantised)
-        card = _with_parity(card, config, figures, pictures)
-        _check(config, figures, "the graph disagrees with the torch modules", NOT_WRITTEN)
-        on_stage("parse and build with TensorRT-RTX")
-        card = _built(card, config, models, require_rtx)
-    except WhymaskError:
-        if keep:
-            _write(out, models, card, bundle)
-        raise
-    on_stage(f"write {out.name}")
-    _write(out, models, card, bundle)
-    return card
+    return _export_gated(run, out, config, pictures, bundle, keep, require_rtx, on_stage)
 
 
 def classifier_onnx(
@@ -163,6 +146,37 @@ def classifier_onnx(
     with atomic_path(classifier_path(out)) as temporary:
         temporary.write_bytes(model.SerializeToString())
     return classifier_path(out)
+
+
+def _export_gated(
+    run: Run,
+    out: Path,
+    config: ExportConfig,
+    pictures: _Pictures,
+    bundle: Golden | None,
+    keep: bool,
+    require_rtx: bool,
+    on_stage: OnStage,
+) -> Card:
+    """Make the graphs, hold them to every gate and write them; the card that the file holds."""
+    on_stage(f"export {config.precision} at opset {config.opset}")
+    models = _models(run, config)
+    card = _with_facts(run.card, config, models)
+    try:
+        on_stage(f"compare with torch on {pictures}")
+        models, figures, quantised = _judged(run, config, models, pictures)
+        card = replace(card, training=card.training | quantised)
+        card = _with_parity(card, config, figures, pictures)
+        _check(config, figures, "the graph disagrees with the torch modules", NOT_WRITTEN)
+        on_stage("parse and build with TensorRT-RTX")
+        card = _built(card, config, models, require_rtx)
+    except WhymaskError:
+        if keep:
+            _write(out, models, card, bundle)
+        raise
+    on_stage(f"write {out.name}")
+    _write(out, models, card, bundle)
+    return card
 
 
 def _check_request(out: Path, require_rtx: bool) -> None:
