@@ -216,10 +216,6 @@ def write_page(folder: Path) -> Path:
     return folder / "README.md"
 
 
-def _note(bar: Progress, classifier: str, step: str) -> None:
-    bar.advance(note=f"{classifier}: {step}")
-
-
 @app.command()
 def run(
     only: Annotated[list[str] | None, typer.Option(help="Classifier to time; repeatable. Default: all.")] = None,

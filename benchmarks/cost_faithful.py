@@ -1,6 +1,6 @@
 """Faithfulness before and after the cuts: the explainer's graph as it was trained and as it is deployed.
 
-    python -m whymask.benchmarks.cost faithful RUN [RUN …] --data photos     # → faithful.json, faithful.md
+    python -m whymask.benchmarks.cost faithful RUN --data photos     # → faithful.json, faithful.md
 
 What `whymask export` writes holds the tapped explainer in a form with class tables (`whymask.export.tabled`): fewer
 nodes, the same function but for rounding. Here one run is exported both ways, with the same graph passes and in FP32,
