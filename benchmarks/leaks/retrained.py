@@ -64,21 +64,21 @@ def retrained(run: Run, images: NDArray[np.uint8], steps: int, seed: int = 0) ->
 def maps_without_knowledge(run: Run, images: NDArray[np.uint8], steps: int, seed: int) -> NDArray[np.float32]:
     """Maps, float32 (n, h, w), of an explainer that was trained on the shuffled classifier, of what that sees."""
     import torch
-    from lightning_fabric import Fabric
 
     from whymask.benchmarks.leaks.shuffle import EVERYTHING, depths, shuffled
     from whymask.train.explainers import build_explainer
+    from whymask.train.fit import fabric_from_config
     from whymask.train.loop import Loop
     from whymask.train.run_images import load_images
 
     everything = next(depth.modules for depth in depths(run.classifier) if depth.name == EVERYTHING)
-    config = replace(run.config, steps=steps, evaluate_every=0, log_every=steps, devices=1, accelerator="cpu")
+    config = replace(run.config, steps=steps, evaluate_every=0, log_every=steps)
+    config = replace(config, accelerator="cpu", devices=1, strategy="auto")
     with tempfile.TemporaryDirectory() as folder, shuffled(run.classifier, everything, seed):
         torch.manual_seed(seed)
         explainer = build_explainer(config.explainer_config(), run.classifier)
-        fabric = Fabric(accelerator="cpu", devices=1)
         pictures = load_images(config, run.classifier, quiet=False)
-        Loop(fabric, config, Path(folder), run.classifier, explainer, pictures).run()
+        Loop(fabric_from_config(config), config, Path(folder), run.classifier, explainer, pictures).run()
         other = replace(run, explainer=explainer.eval(), config=config)
         return maps_of(other, images)[1]
 

@@ -144,14 +144,16 @@ def test_randomised_is_left_out_for_an_explainer_that_reads_no_activations(tmp_p
     assert "no shuffled activation reaches it" in record["reason"]
 
 
-def test_retrained_fails_an_explainer_that_any_training_would_give(tmp_path: Path):
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+def test_retrained_fails_an_explainer_that_any_training_would_give(tmp_path: Path, precision: str):
     folder = tmp_path / "data"
     folder.mkdir()
     for i, image in enumerate(blobs(12, seed=3)):
         Image.fromarray(image).save(folder / f"{i}.png")
     run = make_run(tmp_path, "tapped")
-    config = replace(run.config, data=(str(folder),), channels=8, batch_size=4, size=(SIZE, SIZE))
-    run = replace(run, config=config)
+    # The check takes the run's precision, and leaves its processes.
+    config = replace(run.config, data=(str(folder),), channels=8, batch_size=4, size=(SIZE, SIZE), precision=precision)
+    run = replace(run, config=replace(config, devices=2, strategy="ddp_spawn"))
     digest, images = run.classifier.sha256(), blobs(16)
     record = retrained(run, images, steps=2)
     assert run.classifier.sha256() == digest
