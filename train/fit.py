@@ -23,14 +23,7 @@ from whymask.train.explainers import build_explainer
 from whymask.train.lessons import Share, lessons_for_run
 from whymask.train.loop import Loop
 from whymask.train.model_spec import classifier_from_config
-from whymask.train.run import (
-    CARD_FILE,
-    CHECKPOINT_FILE,
-    UNREADABLE_FILE,
-    Run,
-    load_run,
-    save_run,
-)
+from whymask.train.run import CARD_FILE, CHECKPOINT_FILE, UNREADABLE_FILE, Run, load_run, save_run
 from whymask.train.run_images import load_images
 from whymask.train.summary import card_of
 from whymask.train.validate import validate

@@ -22,10 +22,7 @@ from whymask.train.distil import Lesson
 from whymask.train.explainers import Explainer
 from whymask.train.folding import folded, round_weights
 from whymask.train.lessons import Lessons
-from whymask.train.run import (
-    CHECKPOINT_FILE,
-    METRICS_FILE,
-)
+from whymask.train.run import CHECKPOINT_FILE, METRICS_FILE
 from whymask.train.run_images import Images, bar_of_process
 from whymask.train.step import Objective
 from whymask.train.summary import fill_of
