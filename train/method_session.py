@@ -40,8 +40,7 @@ class MethodSession:
     """
 
     def __init__(self, name: str, classifier: FrozenClassifier, steps: int | None = None, seed: int = 0) -> None:
-        if name not in METHODS:
-            raise InputError(f"--method: there is no {name!r}{_hint(name)}")
+        _check_method(name)
         if steps is not None and steps < 1:
             raise InputError(f"--steps: got {steps}, expected at least 1")
         self.name, self.seed = name, seed
@@ -86,8 +85,8 @@ def method_for_model(options: MethodOptions) -> MethodSession:
     Raises:
         InputError: no such method, an option out of range, or a classifier that cannot be loaded.
     """
-    if options.method not in METHODS:
-        raise InputError(f"--method: there is no {options.method!r}{_hint(str(options.method))}")
+    name = str(options.method)
+    _check_method(name)  # before a classifier is loaded
     classifier = load_classifier(
         str(options.model),
         weights=options.weights,
@@ -96,12 +95,14 @@ def method_for_model(options: MethodOptions) -> MethodSession:
         mean=parse_triple(options.mean),
         std=parse_triple(options.std),
     )
-    return MethodSession(str(options.method), classifier, options.steps, options.seed or 0)
+    return MethodSession(name, classifier, options.steps, options.seed or 0)
 
 
-def _hint(name: str) -> str:
-    nearest = difflib.get_close_matches(name, METHODS, 1)
-    return f"; did you mean {nearest[0]}?" if nearest else f"; expected one of {', '.join(METHODS)}"
+def _check_method(name: str) -> None:
+    if name not in METHODS:
+        nearest = difflib.get_close_matches(name, METHODS, 1)
+        hint = f"did you mean {nearest[0]}?" if nearest else f"expected one of {', '.join(METHODS)}"
+        raise InputError(f"--method: there is no {name!r}; {hint}")
 
 
 def _pixels(pictures: NDArray[np.uint8]) -> Tensor:
