@@ -87,17 +87,14 @@ def method_rival(name: str, classifier: FrozenClassifier, steps: int) -> Rival:
         classifier: asked, never changed.
         steps: on a picture.
     """
-    import torch
-
+    from whymask.train.method_session import MethodSession
     from whymask.train.methods import METHODS
+
+    session = MethodSession(name, classifier, steps, SEED)
 
     def maps(images: NDArray[np.uint8], target: NDArray[np.int64], places: NDArray[np.int64]) -> NDArray[np.float32]:
         del places
-        pixels = torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2).float()
-        asked = torch.from_numpy(target)
-        method = METHODS[name]
-        found = method.explain(classifier, pixels, asked, steps=steps, seed=SEED, on_step=None)
-        return np.asarray(found.numpy(), np.float32)
+        return session.explain(images, target, lambda _: None)
 
     return Rival(name, f"{METHODS[name].about}; {steps} steps", maps, float(steps))
 
