@@ -34,6 +34,7 @@ from whymask.benchmarks.picture_work import picture_name, read_work, write_work
 from whymask.benchmarks.pictures import chunks, read_pictures
 from whymask.benchmarks.program import run_program
 from whymask.benchmarks.records import json_from_report
+from whymask.benchmarks.refinement import ask_from_classifier
 from whymask.runtime.card import InputCard
 from whymask.runtime.certificate import softmax
 from whymask.runtime.errors import InputError, MissingExtra
@@ -50,9 +51,6 @@ SET = "photos_ccby"
 PUBLISHED, OURS = "published", "ours"
 SETTINGS = (PUBLISHED, OURS)
 """Whether robustness is counted without a gradient, as the published code has it, or pushes the mask."""
-
-Ask = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
-"""Pictures uint8 (N, H, W, 3) → logits float32 (N, C)."""
 
 
 def config_from(setting: str, network: str, answer: str, steps: int, seed: int) -> MatchingConfig:
@@ -124,19 +122,6 @@ def _beside(masks: NDArray[np.bool_], names: Sequence[str]) -> dict[str, NDArray
         for rival, values in zip(rivals, maps, strict=True):
             rivals[rival].append(keep_first(pixel_order(values, rng), count, height, width))
     return {"kept": masks, "kept_without": ~masks, **{name: np.stack(each) for name, each in rivals.items()}}
-
-
-def ask_from_classifier(classifier: FrozenClassifier) -> Ask:
-    """The classifier in torch as a function of uint8 pictures."""
-    import torch
-
-    def ask(pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
-        with torch.no_grad():
-            pixels = torch.from_numpy(np.ascontiguousarray(pictures)).permute(0, 3, 1, 2).float()
-            logits: NDArray[np.float32] = classifier(classifier.normalise(pixels)).float().numpy()
-        return logits
-
-    return ask
 
 
 def measure(

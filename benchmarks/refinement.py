@@ -36,6 +36,7 @@ from whymask.runtime.images import find_images, resize_map
 from whymask.runtime.progress import Progress, track
 
 if TYPE_CHECKING:
+    from whymask.train.classifier import FrozenClassifier
     from whymask.train.run import Run
 
 SCHEMA_VERSION = 1
@@ -233,14 +234,14 @@ def record_from_measured(measured: Measured, run: Run, judge: str, seed: int, ba
     }
 
 
-def ask_from_run(run: Run) -> Ask:
-    """The run's classifier in torch as a function of uint8 pictures (N, H, W, 3) → logits float32 (N, C)."""
+def ask_from_classifier(classifier: FrozenClassifier) -> Ask:
+    """A classifier in torch as a function of uint8 pictures (N, H, W, 3) → logits float32 (N, C)."""
     import torch
 
     def ask(pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
         with torch.no_grad():
             pixels = torch.from_numpy(np.ascontiguousarray(pictures)).permute(0, 3, 1, 2).float()
-            logits: NDArray[np.float32] = run.classifier(run.classifier.normalise(pixels)).float().numpy()
+            logits: NDArray[np.float32] = classifier(classifier.normalise(pixels)).float().numpy()
         return logits
 
     return ask
@@ -283,7 +284,8 @@ def judge(
         raise InputError(f"--data {data}: no picture there; expected a folder of JPEG, PNG, WebP, …")
     chosen = [files[i] for i in np.linspace(0, len(files) - 1, min(count, len(files))).round().astype(int)]
     run = load_run(path)
-    ask, name = (ask_from_run(run), "the classifier in torch") if graph is None else _ask_from_graph(graph, run)
+    alone = (ask_from_classifier(run.classifier), "the classifier in torch")
+    ask, name = alone if graph is None else _ask_from_graph(graph, run)
     measured = measure_refinement(run, ask, chosen, counts, seed=seed, batch=batch)
     record = record_from_measured(measured, run, name, seed, batch)
     write_atomically(out, json_from_report(record) + "\n")

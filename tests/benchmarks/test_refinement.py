@@ -20,7 +20,7 @@ from whymask.benchmarks.refinement import (
     SCRATCH,
     SINGLE_PASS,
     Case,
-    ask_from_run,
+    ask_from_classifier,
     least_areas,
     measure_refinement,
     record_from_measured,
@@ -56,7 +56,7 @@ def photos(tmp_path: Path) -> Path:
 
 def measured_record(run: Run, photos: Path) -> dict[str, object]:
     images = [*sorted(photos.iterdir()), photos / "absent.png"]
-    measured = measure_refinement(run, ask_from_run(run), images, (0, 2), seed=0, batch=2)
+    measured = measure_refinement(run, ask_from_classifier(run.classifier), images, (0, 2), seed=0, batch=2)
     return record_from_measured(measured, run, "torch", seed=0, batch=2)
 
 
@@ -77,7 +77,7 @@ def test_the_single_pass_is_the_runs_own_map(run: Run, photos: Path, monkeypatch
     own = refinement.kept_at_areas
     monkeypatch.setattr(refinement, "kept_at_areas", lambda *a: judged.append(a[4]) or own(*a))
     images = sorted(photos.iterdir())
-    measure_refinement(run, ask_from_run(run), images, (0,), seed=0, batch=8)
+    measure_refinement(run, ask_from_classifier(run.classifier), images, (0,), seed=0, batch=8)
     import torch
 
     pixels = np.stack([refinement.read_pictures([path], 0, run.card.input)[1][0] for path in images])
