@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from whymask.benchmarks.baselines import CAM, EXPLAINER
 from whymask.benchmarks.intervals import CONFIDENCE, Interval
 from whymask.benchmarks.overlap import RESAMPLES
-from whymask.benchmarks.suite.record import Record, cells_from_record, columns_from_record
+from whymask.benchmarks.suite.record import Record, cells_from_record, columns_from_record, seconds_a_picture
 from whymask.benchmarks.suite.sample import Cell, Cells
 from whymask.benchmarks.suite.summary import ROBUST, SAME_AREAS, Summary, summarise
 from whymask.benchmarks.suite.verdicts import APART
@@ -126,7 +126,7 @@ def _auc(cells: Cells, record: Record, name: str) -> Iterator[Bar]:
     fewer = _fewer(len(shared_values(cells, [own, optimised])), record)
     yield Bar(asked, name, f"{_text(ratio)}{fewer}", ratio.value >= LEAST_OF_OPTIMISED)
     # The explainer's map comes with the graph's own pass, which the runner times like any other map.
-    one, other = (_seconds_a_picture(record, each) for each in (EXPLAINER, OPTIMISED))
+    one, other = (seconds_a_picture(record, each) for each in (EXPLAINER, OPTIMISED))
     share = one / max(other, 1e-9)
     asked = f"at most {MOST_OF_ITS_TIME:.0%} of its time"
     yield Bar(asked, name, f"{share:.2%}", share <= MOST_OF_ITS_TIME)
@@ -135,11 +135,6 @@ def _auc(cells: Cells, record: Record, name: str) -> Iterator[Bar]:
 def _fewer(n: int, record: Record) -> str:
     """The number of pictures, where it is not the set's."""
     return "" if n == len(record["files"]) else f" at n = {n}"
-
-
-def _seconds_a_picture(record: Record, name: str) -> float:
-    cost = record["speed"]["maps"][name]
-    return float(cost["seconds"]) / max(int(cost.get("pictures", len(record["files"]))), 1)
 
 
 def _apart(summary: Summary, column: str) -> Bar:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from whymask.benchmarks.baselines import CAM, CENTRE, EXPLAINER, RANDOM
 from whymask.benchmarks.methods_page import COLUMNS, KIND, SCHEMA_VERSION
 from whymask.benchmarks.rivals.optimised import NAME as OPTIMISED
-from whymask.benchmarks.suite.record import Record, cells_from_record, own_from_record
+from whymask.benchmarks.suite.record import Record, cells_from_record, own_from_record, seconds_a_picture
 from whymask.benchmarks.suite.sample import Cell
 from whymask.runtime.errors import ArtefactError
 
@@ -64,17 +66,18 @@ def records_from_suite(classifier: str, suite: Record, name: str, steps: int, ow
 
 
 def _pictures(record: Record, judged: str) -> list[dict[str, Any]]:
-    """Figures of one map a picture; none where the evaluation has not got the map or a column."""
+    """Figures of one map a picture that it was judged on; none where the evaluation has not got it or a column."""
     cells, own = cells_from_record(record), own_from_record(record)
     if any(Cell(judged, column) not in cells for column in COLUMNS):
         return []
-    seconds = round(record["speed"]["maps"][judged]["seconds"] / record["images"], 6)
+    seconds = round(seconds_a_picture(record, judged), 6)
+    values = np.stack([cells[Cell(judged, column)] for column in COLUMNS], axis=1)
     return [
         {
-            "picture": file,
+            "picture": record["files"][index],
             "class": int(own["top1"][index]),
             "seconds": seconds,
-            **{column: round(float(cells[Cell(judged, column)][index]), 6) for column in COLUMNS},
+            **{column: round(float(value), 6) for column, value in zip(COLUMNS, values[index], strict=True)},
         }
-        for index, file in enumerate(record["files"])
+        for index in np.flatnonzero(~np.isnan(values).any(axis=1))
     ]

@@ -94,6 +94,12 @@ def own_from_record(record: Record) -> dict[str, NDArray[np.float64]]:
     return {name: _array(values) for name, values in record["own"].items()}
 
 
+def seconds_a_picture(record: Record, name: str) -> float:
+    """Seconds that one map of a set took for each picture that it was made for; costly maps are made for some only."""
+    cost = record["speed"]["maps"][name]
+    return float(cost["seconds"]) / max(int(cost.get("pictures", len(record["files"]))), 1)
+
+
 def read_record(path: Path) -> dict[str, Any]:
     """Read a record.
 

@@ -19,6 +19,7 @@ from whymask.benchmarks.methods_page import COLUMNS, KIND, ROWS, common_pictures
 from whymask.benchmarks.methods_rows import Judged, judged_row, measure_row, method_rival
 from whymask.benchmarks.methods_suite import records_from_suite
 from whymask.benchmarks.methods_table import record_from
+from whymask.benchmarks.rivals.rival import COSTLY_PASSES
 from whymask.benchmarks.suite.record import cells_from_record, record_from_measurements
 from whymask.benchmarks.suite.sweeps import SWEEP
 from whymask.runtime.errors import ArtefactError, InputError
@@ -171,6 +172,18 @@ def test_rows_of_an_evaluation_are_taken_as_they_stand(tmp_path: Path):
         records_from_suite("tiny", evaluation, "photos", 100, 300)
 
 
+def test_a_map_of_fewer_pictures_has_rows_and_seconds_of_these_alone(tmp_path: Path):
+    evaluation = evaluated_suite(tmp_path, pictures=6, costly=2)
+    (every,) = evaluation["sets"]
+    found = {each["row"]: each["pictures"] for each in records_from_suite("tiny", evaluation, "planted", 100, 300)}
+    assert [each["picture"] for each in found[EXPLAINER]] == every["files"]
+    assert [each["picture"] for each in found["cam"]] == every["files"][::3]
+    every["speed"]["maps"]["cam"]["seconds"] = 3.0
+    again = {each["row"]: each["pictures"] for each in records_from_suite("tiny", evaluation, "planted", 100, 300)}
+    assert [each["seconds"] for each in again["cam"]] == [1.5, 1.5]
+    assert all(np.isfinite(each[column]) for each in again["cam"] for column in COLUMNS)
+
+
 def test_later_rows_are_judged_on_the_pictures_of_the_first(
     photos: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
@@ -183,10 +196,10 @@ def test_later_rows_are_judged_on_the_pictures_of_the_first(
     assert methods_table.pictures_of(path) == [photos[0], photos[2]]
 
 
-def evaluated_suite(folder: Path) -> dict:
-    judge = suite((replace(RIGHT, name="cam"),), (SWEEP,))
+def evaluated_suite(folder: Path, pictures: int = 2, costly: int | None = None) -> dict:
+    judge = replace(suite((replace(RIGHT, name="cam", passes=COSTLY_PASSES),), (SWEEP,)), costly=costly)
     (folder / "fused.onnx").write_bytes(b"graph")
-    measured = [judge.measure(picture_set(2))]
+    measured = [judge.measure(picture_set(pictures))]
     return record_from_measurements(folder / "fused.onnx", judge, measured, {}, "whymask evaluate")
 
 
