@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from whymask.benchmarks.intervals import mcnemar_p
+from whymask.benchmarks.records import record_of_kind
 from whymask.benchmarks.refinement import AREAS
 from whymask.benchmarks.tables import table
-from whymask.runtime.errors import ArtefactError
 from whymask.runtime.files import write_atomically
-from whymask.runtime.from_json import record_from_json
 
 FAITHFUL_STEM = "faithful"
 FAITHFUL_KIND, FAITHFUL_SCHEMA = "whymask.cost_faithful", 1
@@ -31,13 +30,7 @@ def read_faithful(path: Path) -> dict[str, Any]:
         ArtefactError: not JSON, of another kind, or newer.
     """
     again = "make it again: python -m whymask.benchmarks.cost faithful RUN --data DIR"
-    try:
-        record = record_from_json(path.read_text(encoding="utf-8"), "record", FAITHFUL_SCHEMA, again)
-    except ArtefactError as error:
-        raise ArtefactError(f"{path}: {error}") from error
-    if record.get("kind") != FAITHFUL_KIND:
-        raise ArtefactError(f"{path}: kind is {record.get('kind')!r}, expected {FAITHFUL_KIND!r}; {again}")
-    return record
+    return record_of_kind(path, FAITHFUL_KIND, FAITHFUL_SCHEMA, again)
 
 
 def write_faithful(folder: Path, new: Record) -> Path:

@@ -6,10 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from whymask.benchmarks.records import record_of_kind
 from whymask.benchmarks.tables import table
 from whymask.runtime.backends import CERTIFICATES
-from whymask.runtime.errors import ArtefactError
-from whymask.runtime.from_json import record_from_json
 
 SCHEMA_VERSION = 2
 """Of schema 1 are records with the one form `certified`, which is `both` now."""
@@ -55,12 +54,7 @@ def record_from(path: Path) -> dict[str, Any]:
         ArtefactError: not JSON, no record of this study, or a newer one.
     """
     again = "measure it again: python -m whymask.benchmarks.cost run"
-    try:
-        record = record_from_json(path.read_text(encoding="utf-8"), "record", SCHEMA_VERSION, again)
-    except ArtefactError as error:
-        raise ArtefactError(f"{path}: {error}") from error
-    if record.get("kind") != COST_KIND:
-        raise ArtefactError(f"{path}: kind is {record.get('kind')!r}, expected {COST_KIND!r}; {again}")
+    record = record_of_kind(path, COST_KIND, SCHEMA_VERSION, again)
     return record if record["schema"] == SCHEMA_VERSION else _of_schema_1(record)
 
 

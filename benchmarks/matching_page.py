@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from whymask.benchmarks.intervals import Interval, clopper_pearson
+from whymask.benchmarks.records import record_of_schema
 from whymask.benchmarks.tables import table
-from whymask.runtime.errors import ArtefactError
 
 KIND, SCHEMA_VERSION = "whymask.matching", 1
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
@@ -29,15 +28,9 @@ def read_record(path: Path) -> dict[str, Any]:
     """A record of the study.
 
     Raises:
-        ArtefactError: another file, or a newer schema.
+        ArtefactError: another file, or another schema.
     """
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ArtefactError(f"{path}: cannot be read as JSON ({error}); expected a result of this study") from None
-    if not isinstance(record, dict) or (record.get("kind"), record.get("schema")) != (KIND, SCHEMA_VERSION):
-        raise ArtefactError(f"{path}: no {KIND} record of schema {SCHEMA_VERSION}; make it again with this version")
-    return record
+    return record_of_schema(path, KIND, SCHEMA_VERSION)
 
 
 def claims(record: dict[str, Any]) -> dict[str, Interval]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 
 from whymask.benchmarks.baselines import CAM, CENTRE, EXPLAINER, RANDOM
 from whymask.benchmarks.overlap import mean_interval
+from whymask.benchmarks.records import record_of_schema
 from whymask.benchmarks.suite.sweeps import SWEEP
 from whymask.benchmarks.tables import table
 from whymask.runtime.errors import ArtefactError
@@ -67,12 +67,7 @@ def read_record(path: Path) -> dict[str, Any]:
     Raises:
         ArtefactError: another file, another schema, or a row that this version does not know.
     """
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ArtefactError(f"{path}: cannot be read as JSON ({error}); expected a result of this table") from None
-    if not isinstance(record, dict) or (record.get("kind"), record.get("schema")) != (KIND, SCHEMA_VERSION):
-        raise ArtefactError(f"{path}: no {KIND} record of schema {SCHEMA_VERSION}; make it again with this version")
+    record = record_of_schema(path, KIND, SCHEMA_VERSION)
     if record.get("row") not in ROWS:
         raise ArtefactError(f"{path}: row {record.get('row')!r} is unknown, expected one of {', '.join(ROWS)}")
     return record

@@ -1,4 +1,4 @@
-"""Faithfulness measurements as files: JSON that holds every picture's outcome, CSV, and back.
+"""Faithfulness measurements as files: JSON that holds every picture's outcome, CSV, and back; how studies read theirs.
 
 A record keeps one character a picture and case (`1` the class stayed, `0` it did not), so that another interval,
 another test or another pairing can be computed from a committed file without the pictures.
@@ -25,6 +25,7 @@ from whymask.runtime.card import Card
 from whymask.runtime.errors import ArtefactError
 from whymask.runtime.explainer import Explainer
 from whymask.runtime.files import sha256_of
+from whymask.runtime.from_json import record_from_json
 from whymask.runtime.versions import installed_versions
 
 SCHEMA_VERSION = 1
@@ -136,6 +137,42 @@ def read_report(path: Path) -> dict[str, Any]:
     if schema != SCHEMA_VERSION:
         raise ArtefactError(f"{path}: schema {schema}, expected {SCHEMA_VERSION}; evaluate again with this whymask")
     return dict(report)
+
+
+def record_of_kind(path: Path, kind: str, newest: int, again: str) -> dict[str, Any]:
+    """Read a study's record of any schema up to the newest.
+
+    Args:
+        path: JSON.
+        kind: that it has to be of.
+        newest: schema that can be read.
+        again: what to do about another file, such as `make it again: COMMAND`.
+
+    Raises:
+        ArtefactError: not JSON, of another kind, or newer.
+    """
+    try:
+        record = record_from_json(path.read_text(encoding="utf-8"), "record", newest, again)
+    except ArtefactError as error:
+        raise ArtefactError(f"{path}: {error}") from error
+    if record.get("kind") != kind:
+        raise ArtefactError(f"{path}: kind is {record.get('kind')!r}, expected {kind!r}; {again}")
+    return record
+
+
+def record_of_schema(path: Path, kind: str, schema: int) -> dict[str, Any]:
+    """Read a study's record of one schema alone.
+
+    Raises:
+        ArtefactError: no such file, not JSON, or of another kind or schema.
+    """
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ArtefactError(f"{path}: cannot be read as JSON ({error}); expected a {kind} record") from None
+    if not isinstance(record, dict) or (record.get("kind"), record.get("schema")) != (kind, schema):
+        raise ArtefactError(f"{path}: no {kind} record of schema {schema}; make it again with this version")
+    return record
 
 
 def json_from_report(value: Any, depth: int = 0) -> str:
