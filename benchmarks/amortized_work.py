@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from whymask.train.text.amortized_config import AmortizedConfig
     from whymask.train.text.amortized_head import TokenMaskHead
     from whymask.train.text.classifier import Tokens
-    from whymask.train.text.transformer import WordClassifier
+    from whymask.train.text.reading import ReadableClassifier
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Student:
 
 
 def taught_masks(
-    classifier: WordClassifier,
+    classifier: ReadableClassifier,
     texts: Sequence[Tokens],
     settings: Mapping[str, Any],
     file: Path | None,
@@ -99,10 +99,10 @@ def taught_masks(
 
 
 def kept_student(
-    classifier: WordClassifier,
+    classifier: ReadableClassifier,
     name: str,
     config: AmortizedConfig,
-    folder: Path | None,
+    folder: Path,
     train: Callable[[Callable[[int], None]], tuple[TokenMaskHead, float, int]],
 ) -> Student:
     """A head from its file, or trained and kept there.
@@ -111,7 +111,7 @@ def kept_student(
         classifier: whose head.
         name: of the file.
         config: of the head.
-        folder: None keeps nothing.
+        folder: of its file.
         train: told how to count steps; gives the head, seconds of processor time spent before, and texts learned from.
 
     Raises:
@@ -124,9 +124,8 @@ def kept_student(
     from whymask.train.text.amortized_fit import new_head
 
     settings = dataclasses.asdict(config)
-    facts = None if folder is None else folder / f"{name}.json"
-    weights = None if folder is None else folder / f"{name}.safetensors"
-    if facts is not None and weights is not None and facts.is_file():
+    facts, weights = folder / f"{name}.json", folder / f"{name}.safetensors"
+    if facts.is_file():
         head, told = new_head(classifier, config), _read(facts, settings, "student")
         head.load_state_dict(load_file(weights))
         return Student(head.eval(), **told)
@@ -140,10 +139,9 @@ def kept_student(
         begin = time.process_time()
         head, before, texts = train(count)
     student = Student(head, round(before + time.process_time() - begin, 3), done[0], texts)
-    if facts is not None and weights is not None:
-        write_atomically(weights, save(head.state_dict()))
-        told = {"seconds": student.seconds, "steps": student.steps, "texts": texts}
-        write_atomically(facts, json.dumps({"settings": settings, "student": told}) + "\n")
+    write_atomically(weights, save(head.state_dict()))
+    told = {"seconds": student.seconds, "steps": student.steps, "texts": texts}
+    write_atomically(facts, json.dumps({"settings": settings, "student": told}) + "\n")
     return student
 
 

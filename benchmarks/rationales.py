@@ -17,7 +17,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -26,7 +26,7 @@ import typer
 
 from whymask.benchmarks.machine import describe_machine
 from whymask.benchmarks.program import publish, run_program
-from whymask.benchmarks.rationale_texts import LABELS, REPORT, ReasonedText, make_texts
+from whymask.benchmarks.rationale_texts import LABELS, ReasonedText, make_texts
 from whymask.benchmarks.rationales_page import page_from_record
 from whymask.benchmarks.records import json_from_report
 from whymask.runtime.errors import ArtefactError, InputError, MissingExtra
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
     from whymask.train.text.classifier import Tokens
     from whymask.train.text.marc import TextMarcConfig
+    from whymask.train.text.reading import ReadableClassifier
     from whymask.train.text.transformer import WordClassifier
 
 SCHEMA_VERSION = 1
@@ -51,7 +52,7 @@ TRAINING_TEXTS, ACCURACY_TEXTS = 2000, 300
 Figures = dict[str, float]
 
 
-def scores_of(classifier: WordClassifier, tokens: Tokens, target: int, config: TextMarcConfig) -> dict[str, Tensor]:
+def scores_of(classifier: ReadableClassifier, tokens: Tokens, target: int, config: TextMarcConfig) -> dict[str, Tensor]:
     """Every method's scores of one text, float32 (N,) each, larger is more relevant."""
     from whymask.train.text.attributions import gradient_times_input, occlusion, random_scores
     from whymask.train.text.marc import explain_text
@@ -65,61 +66,59 @@ def scores_of(classifier: WordClassifier, tokens: Tokens, target: int, config: T
 
 
 def figures_of(
-    classifier: WordClassifier, tokens: Tokens, target: int, scores: Tensor, spans: Sequence[tuple[int, int]]
+    classifier: ReadableClassifier, tokens: Tokens, target: int, scores: Tensor, spans: Sequence[tuple[int, int]]
 ) -> Figures:
-    """What one method's scores of one text are worth."""
+    """What one method's scores of one text are worth; f1 and iou where it has given spans."""
     from whymask.train.text.measures import DELETE, PAD, agreement, aopc, best_count, tokens_in_spans
 
-    given = tokens_in_spans(tokens, spans)
     deleted, padded = (aopc(classifier, tokens, target, scores, removal) for removal in (DELETE, PAD))
-    agrees = agreement(best_count(tokens, scores, int(given.sum())).numpy(), given.numpy())
-    return {
+    found = {
         "sufficiency": deleted.sufficiency,
         "comprehensiveness": deleted.comprehensiveness,
         "sufficiency_pad": padded.sufficiency,
         "comprehensiveness_pad": padded.comprehensiveness,
-        "f1": agrees.f1,
-        "iou": agrees.iou,
     }
+    if not spans:
+        return found
+    given = tokens_in_spans(tokens, spans)
+    agrees = agreement(best_count(tokens, scores, int(given.sum())).numpy(), given.numpy())
+    return found | {"f1": agrees.f1, "iou": agrees.iou}
 
 
 def cut_figures(
-    classifier: WordClassifier,
+    classifier: ReadableClassifier,
     tokens: Tokens,
     target: int,
     mask: Tensor,
     spans: Sequence[tuple[int, int]],
     cut: float = CUT,
 ) -> Figures:
-    """What a rationale at its own cut is worth; MaRC's unless another is said."""
+    """What a rationale at its own cut is worth; MaRC's unless another is said. Agreement where spans are given."""
     from whymask.train.text.measures import DELETE, agreement, faithfulness, tokens_in_spans
     from whymask.train.text.rationale import spans_from_mask
 
-    chosen, given = mask >= cut, tokens_in_spans(tokens, spans)
-    agrees = agreement(chosen.numpy(), given.numpy())
+    chosen = mask >= cut
     worth = faithfulness(classifier, tokens, target, chosen, DELETE)
-    return {
+    found = {
         "share": float(chosen[tokens.own].float().mean()),
         "spans": float(len(spans_from_mask(tokens, mask, cut))),
         "sufficiency": worth.sufficiency,
         "comprehensiveness": worth.comprehensiveness,
-        "precision": agrees.precision,
-        "recall": agrees.recall,
-        "f1": agrees.f1,
-        "iou": agrees.iou,
     }
+    if not spans:
+        return found
+    agrees = agreement(chosen.numpy(), tokens_in_spans(tokens, spans).numpy())
+    return found | {"precision": agrees.precision, "recall": agrees.recall, "f1": agrees.f1, "iou": agrees.iou}
 
 
-def right_opinions(classifier: WordClassifier, texts: Sequence[ReasonedText]) -> list[ReasonedText]:
-    """The texts with an opinion whose class the classifier gets right: a wrong decision has another reason."""
+def right_texts(classifier: ReadableClassifier, texts: Sequence[ReasonedText]) -> list[ReasonedText]:
+    """The texts whose class the classifier gets right: a wrong decision has another reason."""
     from whymask.train.text.fit_transformer import text_accuracy
 
-    return [
-        each for each in texts if each.label != REPORT and text_accuracy(classifier, [each.text], [each.label]) == 1.0
-    ]
+    return [each for each in texts if text_accuracy(classifier, [each.text], [each.label]) == 1.0]
 
 
-def measure(classifier: WordClassifier, texts: Sequence[ReasonedText], config: TextMarcConfig) -> dict[str, Any]:
+def measure(classifier: ReadableClassifier, texts: Sequence[ReasonedText], config: TextMarcConfig) -> dict[str, Any]:
     """Explain and judge every text.
 
     Returns:
@@ -143,14 +142,27 @@ def measure(classifier: WordClassifier, texts: Sequence[ReasonedText], config: T
             cuts.append(cut_figures(classifier, tokens, each.label, found[MARC], each.spans))
             bar.advance()
     return {
-        "methods": {method: _columns(rows) for method, rows in by_method.items()},
-        "cut": _columns(cuts),
+        "methods": {method: columns(rows) for method, rows in by_method.items()},
+        "cut": columns(cuts),
         "seconds_all_methods": [round(value, 4) for value in seconds],
     }
 
 
-def _columns(rows: Sequence[Figures]) -> dict[str, list[float]]:
+def columns(rows: Sequence[Mapping[str, float]]) -> dict[str, list[float]]:
+    """By figure, one value a row, rounded for a record."""
     return {name: [round(row[name], 6) for row in rows] for name in rows[0]}
+
+
+def torch_facts() -> dict[str, Any]:
+    """What a record says of libraries, threads and machine."""
+    import torch
+
+    return {
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "threads": torch.get_num_threads(),
+        "cpu": describe_machine().cpu,
+    }
 
 
 def train_on_texts(steps: int, seed: int) -> tuple[WordClassifier, dict[str, Any]]:
@@ -211,8 +223,6 @@ def study(
 ) -> None:
     """Train, explain, judge, write the record and its page."""
     try:
-        import torch
-
         from whymask.train.text.marc import TextMarcConfig
         from whymask.train.text.transformer import save_classifier
     except ModuleNotFoundError as error:
@@ -222,7 +232,8 @@ def study(
         save_classifier(classifier, save)
         write_atomically(save / TRAINING_FILE, json_from_report(told) + "\n")
     # Neither training nor accuracy saw these: another seed's texts.
-    texts = right_opinions(classifier, make_texts(3 * count, seed + 2))[:count]
+    opinions = [each for each in make_texts(3 * count, seed + 2) if each.spans]
+    texts = right_texts(classifier, opinions)[:count]
     config = TextMarcConfig(steps=steps, seed=seed)
     record = {
         "kind": "whymask.rationales",
@@ -231,10 +242,7 @@ def study(
         "marc": dataclasses.asdict(config),
         "texts": len(texts),
         "seed": seed,
-        "torch": torch.__version__,
-        "numpy": np.__version__,
-        "threads": torch.get_num_threads(),
-        "cpu": describe_machine().cpu,
+        **torch_facts(),
         **measure(classifier, texts, config),
     }
     publish(out, record, page_from_record(record))

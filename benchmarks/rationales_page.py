@@ -50,9 +50,7 @@ def finding(record: dict[str, Any]) -> str:
     for name in list(methods)[1:]:
         f1 = mean_interval(_array(methods[first]["f1"]) - _array(methods[name]["f1"]))
         held = mean_interval(_balance(methods[first]) - _balance(methods[name]))
-        lines.append(
-            f"- {first} less {name}: token F1 {_signed(f1)}, comprehensiveness less sufficiency {_signed(held)}"
-        )
+        lines.append(f"- {first} less {name}: token F1 {signed(f1)}, comprehensiveness less sufficiency {signed(held)}")
     return "\n".join(["Paired differences of the means, in points, with 95 % bootstrap intervals over texts:", *lines])
 
 
@@ -87,5 +85,6 @@ def _balance(figures: dict[str, list[float]]) -> np.ndarray[Any, np.dtype[np.flo
     return _array(figures["comprehensiveness"]) - _array(figures["sufficiency"])
 
 
-def _signed(each: Interval) -> str:
+def signed(each: Interval) -> str:
+    """In points."""
     return f"{100 * each.value:+.1f} [{100 * each.low:+.1f}, {100 * each.high:+.1f}]"

@@ -17,19 +17,18 @@ from whymask.runtime.alone import classifier_path
 from whymask.runtime.backends import Arrays
 from whymask.runtime.card import LOGITS
 from whymask.runtime.ort import OrtBackend
-from whymask.runtime.text_card import ATTENTION_MASK, INPUT_IDS, METADATA_KEY, OUTPUTS, TextCard
-from whymask.runtime.words import ids_with_spans
+from whymask.runtime.text_card import ATTENTION_MASK, INPUT_IDS, OUTPUTS
 
 MOST_TEXTS = 256
 """Texts are known to the pairs by a number in one byte."""
 
 
-def text_latency(file: Path, texts: Sequence[str], seconds: float) -> dict[str, Any]:
+def text_latency(file: Path, texts: Sequence[Sequence[int]], seconds: float) -> dict[str, Any]:
     """Time both graphs on texts of their own length, on one thread.
 
     Args:
-        file: the fused graph with a vocabulary; the classifier alone lies beside it.
-        texts: at least one; the first 256 are used.
+        file: the fused graph; the classifier alone lies beside it.
+        texts: numbers of tokens of each text, at least one; the first 256 are used.
         seconds: time limit of the pairs.
 
     Returns:
@@ -38,7 +37,7 @@ def text_latency(file: Path, texts: Sequence[str], seconds: float) -> dict[str, 
     """
     settings = BenchSettings(seconds=seconds, pictures=min(len(texts), MOST_TEXTS))
     fused, alone = (OrtBackend(each, "cpu", threads=1, spin=False) for each in (file, classifier_path(file)))
-    feeds = _feeds(TextCard.from_json(fused.metadata[METADATA_KEY]), texts[:MOST_TEXTS])
+    feeds = [_feed(each) for each in texts[:MOST_TEXTS]]
     numbers: NDArray[np.uint8] = np.arange(len(feeds)).astype(np.uint8)
     with fused, alone, LoadMeter() as meter:
         pairs = measure_pairs(
@@ -68,8 +67,7 @@ def text_latency(file: Path, texts: Sequence[str], seconds: float) -> dict[str, 
     }
 
 
-def _feeds(card: TextCard, texts: Sequence[str]) -> list[Arrays]:
+def _feed(ids: Sequence[int]) -> Arrays:
     """One text a call, without filling up: int64 (1, N) both."""
-    numbers = {word: number for number, word in enumerate(card.vocabulary)}
-    rows = [np.array([ids_with_spans(text, numbers)[0]], np.int64) for text in texts]
-    return [{INPUT_IDS: ids, ATTENTION_MASK: np.ones_like(ids)} for ids in rows]
+    row = np.array([ids], np.int64)
+    return {INPUT_IDS: row, ATTENTION_MASK: np.ones_like(row)}

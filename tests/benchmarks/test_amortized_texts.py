@@ -10,7 +10,8 @@ import torch
 from opinion_classifier import OpinionClassifier
 
 from whymask.benchmarks import amortized_texts
-from whymask.benchmarks.amortized_texts import COPY, METHODS, PLAIN, STUDENT, study
+from whymask.benchmarks.amortized_study import COPY, METHODS, PLAIN, STUDENT
+from whymask.benchmarks.amortized_texts import study
 from whymask.benchmarks.amortized_texts_page import difference, latency_told, verdict
 from whymask.benchmarks.amortized_work import taught_masks
 from whymask.benchmarks.intervals import Interval

@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from whymask.runtime.errors import InputError, TrainingError
 from whymask.runtime.words import PAD_ID
+from whymask.train.text.classifier import TextClassifier
 from whymask.train.text.reading import batch_of
 from whymask.train.text.transformer import TransformerNet, TransformerShape, WordClassifier
 from whymask.train.text.words import WordTokeniser, vocabulary_from_texts
@@ -98,7 +99,7 @@ def fit_word_classifier(
     return WordClassifier(net, tokeniser, labels, "small transformer")
 
 
-def text_accuracy(classifier: WordClassifier, texts: Sequence[str], classes: Sequence[int]) -> float:
+def text_accuracy(classifier: TextClassifier, texts: Sequence[str], classes: Sequence[int]) -> float:
     """Share of the texts whose largest logit is their class's, each read alone and without padding."""
     right = 0
     for text, label in zip(texts, classes, strict=True):
