@@ -10,6 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from tiny_bert import save_tiny_bert
 from torch import nn
 
 from whymask.runtime.errors import ArtefactError, InputError, MissingExtra
@@ -179,32 +180,7 @@ def test_without_transformers_the_install_line_is_told(monkeypatch: pytest.Monke
 @pytest.fixture(scope="module")
 def tiny_bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A randomly initialised BERT of two layers with its tokeniser, saved as Hugging Face saves."""
-    pytest.importorskip("transformers", reason="needs the extra text", exc_type=ImportError)
-    from tokenizers import Tokenizer
-    from tokenizers.models import WordPiece
-    from tokenizers.normalizers import BertNormalizer
-    from tokenizers.pre_tokenizers import BertPreTokenizer
-    from tokenizers.processors import BertProcessing
-    from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast
-
-    folder = tmp_path_factory.mktemp("bert")
-    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "the", "case", "is", "stur", "##dy", "."]
-    pieces = Tokenizer(WordPiece({word: number for number, word in enumerate(words)}, unk_token="[UNK]"))
-    pieces.normalizer, pieces.pre_tokenizer = BertNormalizer(), BertPreTokenizer()
-    pieces.post_processor = BertProcessing(("[SEP]", 3), ("[CLS]", 2))
-    PreTrainedTokenizerFast(tokenizer_object=pieces, pad_token="[PAD]", unk_token="[UNK]").save_pretrained(folder)
-    torch.manual_seed(0)
-    config = BertConfig(
-        vocab_size=len(words),
-        hidden_size=16,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        intermediate_size=32,
-        max_position_embeddings=24,
-        num_labels=3,
-    )
-    BertForSequenceClassification(config).save_pretrained(folder)
-    return folder
+    return save_tiny_bert(tmp_path_factory.mktemp("bert"))
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
@@ -248,7 +224,6 @@ def test_a_real_bert_shows_its_hidden_states_for_texts_of_two_lengths(tiny_bert:
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 def test_a_classifier_comes_from_the_hub_where_it_can_be_reached():
-    pytest.importorskip("transformers", reason="needs the extra text", exc_type=ImportError)
     try:
         socket.create_connection((HUB, 443), timeout=3).close()
     except OSError as error:
