@@ -72,11 +72,12 @@ def class_maps_from_classifier(classifier: FrozenClassifier) -> ClassMaps:
     except ImportError:
         raise MissingExtra("torch", "train", "compute class activation maps") from None
     from whymask.train.cam import class_activation_map
+    from whymask.train.data import pixels_from_pictures
 
     def class_maps(images: NDArray[np.uint8], targets: NDArray[np.int64]) -> NDArray[np.float32]:
         with torch.inference_mode():
-            pixels = torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2).float()
-            maps = class_activation_map(classifier, classifier.normalise(pixels), torch.from_numpy(targets))
+            x = classifier.normalise(pixels_from_pictures(images))
+            maps = class_activation_map(classifier, x, torch.from_numpy(targets))
         result: NDArray[np.float32] = maps.float().numpy()
         return result
 

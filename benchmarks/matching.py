@@ -87,12 +87,13 @@ def measure_chunk(
     """
     import torch
 
+    from whymask.train.data import pixels_from_pictures
     from whymask.train.matching.loop import match
 
     ask = ask_from_classifier(classifier)
     before = ask(pictures)
     target = before.argmax(axis=1)
-    pixels = torch.from_numpy(pictures).permute(0, 3, 1, 2).float()
+    pixels = pixels_from_pictures(pictures)
     begin = time.perf_counter()
     masks = match(classifier, pixels, torch.from_numpy(target), config, on_step).masks.numpy() >= np.float32(0.5)
     seconds = (time.perf_counter() - begin) / len(pictures)

@@ -128,11 +128,12 @@ def _maps(
     """Each case's maps of a chunk, float32 (B, h, w), and the seconds that they took, the single pass included."""
     import torch
 
+    from whymask.train.data import pixels_from_pictures
     from whymask.train.optimise import optimise
     from whymask.train.refine import config_from_run, ranking_from_saliency
 
     begin = time.perf_counter()
-    pixels = torch.from_numpy(pictures).permute(0, 3, 1, 2).float()
+    pixels = pixels_from_pictures(pictures)
     asked = torch.from_numpy(target)
     with torch.no_grad():
         x = run.classifier.normalise(pixels)
@@ -238,10 +239,12 @@ def ask_from_classifier(classifier: FrozenClassifier) -> Ask:
     """A classifier in torch as a function of uint8 pictures (N, H, W, 3) → logits float32 (N, C)."""
     import torch
 
+    from whymask.train.data import pixels_from_pictures
+
     def ask(pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
         with torch.no_grad():
-            pixels = torch.from_numpy(np.ascontiguousarray(pictures)).permute(0, 3, 1, 2).float()
-            logits: NDArray[np.float32] = classifier(classifier.normalise(pixels)).float().numpy()
+            x = classifier.normalise(pixels_from_pictures(pictures))
+            logits: NDArray[np.float32] = classifier(x).float().numpy()
         return logits
 
     return ask

@@ -1,4 +1,4 @@
-"""Images from folders: found, decoded once, cut into batches by step number.
+"""Images from folders: found, decoded once, cut into batches by step number; arrays of pictures as tensors.
 
 Letters: N images, B batch, H W size in pixels.
 """
@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
 from whymask.runtime import images
@@ -135,6 +136,13 @@ class ImageStore:
     def batches(self, batch_size: int) -> list[Tensor]:
         """Indices of consecutive batches, all images once."""
         return list(torch.split(torch.arange(len(self)), batch_size))
+
+
+def pixels_from_pictures(pictures: NDArray[np.uint8], device: torch.device | None = None) -> Tensor:
+    """Pictures as the loader gives them, uint8 (B, H, W, 3), as float32 (B, 3, H, W) in 0–255 on a device."""
+    # What torch shares memory with has to be writable and in order: it warns of the one and refuses the other.
+    shared = torch.from_numpy(np.require(pictures, requirements=["C", "W"]))
+    return shared.to(device).permute(0, 3, 1, 2).float()
 
 
 def larger(card: InputCard) -> InputCard:

@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from whymask.runtime.card import Card, ExplainerCard
 from whymask.runtime.errors import InputError
 from whymask.runtime.methods import MethodOptions
 from whymask.train.classifier import FrozenClassifier
 from whymask.train.cli import parse_size, parse_triple
+from whymask.train.data import pixels_from_pictures
 from whymask.train.matching.circuit import read_circuit
 from whymask.train.matching.circuit_svg import svg_from_circuit
 from whymask.train.methods import METHODS
@@ -53,19 +53,19 @@ class MethodSession:
     def classify(self, pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
         """uint8 (N, H, W, 3) → logits float32 (N, C)."""
         with torch.no_grad():
-            logits: NDArray[np.float32] = self._classifier(self._classifier.normalise(_pixels(pictures))).numpy()
+            x = self._classifier.normalise(pixels_from_pictures(pictures))
+            logits: NDArray[np.float32] = self._classifier(x).numpy()
         return logits
 
     def explain(
         self, pictures: NDArray[np.uint8], target: NDArray[np.int64], on_step: Callable[[int], None]
     ) -> NDArray[np.float32]:
         """uint8 (B, H, W, 3), int64 (B,) → masks float32 (B, H, W) in [0, 1]."""
-        asked = torch.from_numpy(target)
-        masks: NDArray[np.float32] = (
-            METHODS[self.name]
-            .explain(self._classifier, _pixels(pictures), asked, steps=self.steps, seed=self.seed, on_step=on_step)
-            .numpy()
-        )
+        pixels, asked = pixels_from_pictures(pictures), torch.from_numpy(target)
+        method = METHODS[self.name]
+        masks: NDArray[np.float32] = method.explain(
+            self._classifier, pixels, asked, steps=self.steps, seed=self.seed, on_step=on_step
+        ).numpy()
         return masks
 
     def circuit(
@@ -74,7 +74,7 @@ class MethodSession:
         """uint8 (H, W, 3), uint8 (H, W), class → the circuit as plain values and as SVG."""
         if top < 1:
             raise InputError(f"--circuit: got {top} channels a layer, expected at least 1")
-        pixels = _pixels(picture[None])[0]
+        pixels = pixels_from_pictures(picture[None])[0]
         circuit = read_circuit(self._classifier, pixels, torch.from_numpy(mask.copy()), target, top=top)
         return circuit, svg_from_circuit(circuit, f"{self.card.label(target)}: what carries picture and explanation")
 
@@ -103,7 +103,3 @@ def _check_method(name: str) -> None:
         nearest = difflib.get_close_matches(name, METHODS, 1)
         hint = f"did you mean {nearest[0]}?" if nearest else f"expected one of {', '.join(METHODS)}"
         raise InputError(f"--method: there is no {name!r}; {hint}")
-
-
-def _pixels(pictures: NDArray[np.uint8]) -> Tensor:
-    return torch.from_numpy(np.array(pictures)).permute(0, 3, 1, 2).float()

@@ -21,6 +21,7 @@ from whymask.runtime.card import Card
 from whymask.runtime.errors import ArtefactError
 from whymask.train.backgrounds import fill_background, masked
 from whymask.train.classifier import FrozenClassifier
+from whymask.train.data import pixels_from_pictures
 from whymask.train.explainers import TEMPERATURE
 from whymask.train.masks import level_of_area, mask_from_saliency, standardise
 from whymask.train.objective import is_upheld
@@ -138,7 +139,7 @@ class RunRefiner:
         on_step: Callable[[int], None],
     ) -> NDArray[np.float32]:
         """See `Refiner`: uint8 (B, H, W, 3), int64 (B,), float32 (B, h, w) → float32 (B, h, w)."""
-        pixels = torch.from_numpy(np.ascontiguousarray(pictures)).permute(0, 3, 1, 2).float()
+        pixels = pixels_from_pictures(pictures)
         start = torch.from_numpy(np.array(saliency, np.float32))
         result = refine(self._classifier, pixels, torch.from_numpy(target), start, self._config, on_step)
         refined: NDArray[np.float32] = result.numpy()

@@ -33,11 +33,12 @@ def maps_of(
     """
     import torch
 
+    from whymask.train.data import pixels_from_pictures
+
     logits, maps = [], []
     for first in range(0, len(images), CALL):
         with torch.inference_mode():
-            pixels = torch.from_numpy(np.ascontiguousarray(images[first : first + CALL])).permute(0, 3, 1, 2).float()
-            x = run.classifier.normalise(pixels)
+            x = run.classifier.normalise(pixels_from_pictures(images[first : first + CALL]))
             answer, features = run.classifier.with_taps(x)
             asked = answer.argmax(1) if target is None else torch.from_numpy(target[first : first + CALL])
             maps.append(run.explainer(features, x, answer, asked).float().numpy())

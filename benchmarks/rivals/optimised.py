@@ -52,6 +52,7 @@ def optimised_rival(
         import torch
     except ImportError:
         raise MissingExtra("torch", "train", "optimise a map for each picture") from None
+    from whymask.train.data import pixels_from_pictures
     from whymask.train.optimise import OptimiseConfig, optimise
 
     red, green, blue = (float(value) for value in background_from_fill(card.fill))
@@ -64,7 +65,7 @@ def optimised_rival(
 
     def maps(images: NDArray[np.uint8], target: NDArray[np.int64], places: NDArray[np.int64]) -> NDArray[np.float32]:
         del places
-        pixels = torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2).float()
+        pixels = pixels_from_pictures(images)
         found: NDArray[np.float32] = optimise(classifier, pixels, torch.from_numpy(target), config).numpy()
         return found
 

@@ -19,6 +19,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from whymask.runtime.errors import InputError
 from whymask.train.classifier import FrozenClassifier
+from whymask.train.data import pixels_from_pictures
 from whymask.train.taps import Tap, probe
 
 
@@ -39,8 +40,7 @@ class Layer:
 
 def normalised(classifier: FrozenClassifier, images: NDArray[np.uint8]) -> Tensor:
     """What the classifier expects, float32 (B, 3, H, W) on its device, of uint8 pictures (B, H, W, 3)."""
-    pixels = torch.from_numpy(np.ascontiguousarray(images)).to(classifier.mean.device)
-    return classifier.normalise(pixels.permute(0, 3, 1, 2).float())
+    return classifier.normalise(pixels_from_pictures(images, classifier.mean.device))
 
 
 def normalised_fill(classifier: FrozenClassifier, fill: NDArray[np.uint8]) -> Tensor:

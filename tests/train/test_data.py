@@ -2,12 +2,21 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from whymask.runtime.card import InputCard
 from whymask.runtime.errors import InputError
-from whymask.train.data import ImageStore, batch_indices, cropped, draw_crops, find_images, split_images
+from whymask.train.data import (
+    ImageStore,
+    batch_indices,
+    cropped,
+    draw_crops,
+    find_images,
+    pixels_from_pictures,
+    split_images,
+)
 
 CARD = InputCard(16, 20, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 
@@ -71,3 +80,12 @@ def test_crops_are_seeded_and_stay_in_range() -> None:
     assert crops.max() <= 255
     assert torch.equal(drawn, draw_crops(6, torch.Generator().manual_seed(1)))
     assert not torch.equal(drawn, draw_crops(6, torch.Generator().manual_seed(2)))
+
+
+def test_pictures_become_tensors_whoever_owns_their_memory() -> None:
+    pictures = np.random.default_rng(0).integers(0, 256, (2, 4, 5, 3), dtype=np.uint8)
+    expected = torch.tensor(pictures.tolist()).movedim(-1, 1).float()
+    pictures.setflags(write=False)
+    mirrored = pixels_from_pictures(pictures[:, :, ::-1])
+    assert torch.equal(pixels_from_pictures(pictures), expected)
+    assert torch.equal(mirrored, expected.flip(3)) and mirrored.dtype == torch.float32
