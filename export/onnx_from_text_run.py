@@ -21,16 +21,17 @@ from whymask.export.onnx_from_module import onnx_from_module
 from whymask.export.text_graph import FusedTextGraph, TextClassifierGraph
 from whymask.runtime.backends import Arrays
 from whymask.runtime.card import LOGITS, MASK, SALIENCY
-from whymask.runtime.errors import InputError
+from whymask.runtime.errors import InputError, ParityError
 from whymask.runtime.files import atomic_path
 from whymask.runtime.ort import ERRORS_ONLY, new_cpu_session
 from whymask.runtime.parity import TOLERANCES, check, compare, logit_scale
 from whymask.runtime.text_card import ATTENTION_MASK, INPUT_IDS, INPUTS, METADATA_KEY, OUTPUTS, TextCard
+from whymask.runtime.text_tokenizer import TOKENIZER_KEY, tokenizer_from_json
 from whymask.runtime.versions import installed_versions
 from whymask.runtime.words import RESERVED
 from whymask.train.text.amortized_run import TextRun
 from whymask.train.text.classifier import Tokens
-from whymask.train.text.reading import batch_of
+from whymask.train.text.reading import ReadableClassifier, batch_of
 
 TOKENS = "tokens"
 """Name of the open length."""
@@ -61,7 +62,8 @@ def export_text_run(
     Raises:
         InputError: the name of the file, or a text that the classifier does not read.
         ArtefactError: the modules do not export, or a file cannot be written.
-        ParityError: the file disagrees with the modules; nothing is written.
+        MissingExtra: the classifier has a tokenizer of its own, and tokenizers is not installed.
+        ParityError: the file disagrees with the modules, or its tokens with the classifier's; nothing is written.
     """
     if out.suffix != ".onnx":
         raise InputError(f"output file is {out.name!r}, expected a name ending in .onnx")
@@ -76,12 +78,53 @@ def export_text_run(
     versions = run.card.versions | installed_versions(PACKAGES) | {"opset": str(opset)}
     card = replace(run.card, metrics=run.card.metrics | stated, versions=versions)
     check(figures, TOLERANCE, "the graph disagrees with the torch modules", "Nothing was written")
-    entry = fused.metadata_props.add()
-    entry.key, entry.value = METADATA_KEY, card.to_json()
+    check_special(run.classifier, compared)
+    check_tokenizer(run.classifier, compared)
+    for key, value in ((METADATA_KEY, card.to_json()), (TOKENIZER_KEY, run.classifier.tokenizer_json)):
+        if value:
+            entry = fused.metadata_props.add()
+            entry.key, entry.value = key, value
     for file, model in ((out, fused), (classifier_path(out), alone)):
         with atomic_path(file) as temporary:
             temporary.write_bytes(model.SerializeToString())
     return card
+
+
+def check_special(classifier: ReadableClassifier, texts: Sequence[Tokens]) -> None:
+    """The graph knows special tokens by their number, torch by the tokeniser's word: both must be the same.
+
+    Raises:
+        ParityError: one of these texts has a token that is special to one of them alone.
+    """
+    special_ids = set(classifier.special_ids)
+    for each in texts:
+        for number, special in zip(each.ids, each.special, strict=True):
+            if special != (number in special_ids):
+                raise ParityError(
+                    f"{classifier.name}: token {number} of {each.text[:40]!r} is {'' if special else 'not '}special to "
+                    f"the tokenizer; the special ones are {sorted(special_ids)}. Nothing was written; leave texts with "
+                    "special tokens in them out, or declare the tokens in the tokenizer"
+                )
+
+
+def check_tokenizer(classifier: ReadableClassifier, texts: Sequence[Tokens]) -> None:
+    """Hold the tokenizer that goes into the file to the classifier's own; nothing to do where there is a vocabulary.
+
+    Raises:
+        MissingExtra: tokenizers is not installed.
+        ParityError: it cuts one of these texts otherwise.
+    """
+    if not classifier.tokenizer_json:
+        return
+    cut = tokenizer_from_json(classifier.tokenizer_json, classifier.name)
+    for each in texts:
+        ids, spans = cut(each.text)
+        own = [(0, 0) if special else span for span, special in zip(each.spans, each.special, strict=True)]
+        if list(ids) != list(each.ids) or [tuple(span) for span in spans] != own:
+            raise ParityError(
+                f"{classifier.name}: its tokenizer.json cuts {each.text[:40]!r} into {len(ids)} tokens otherwise than "
+                f"the classifier's own tokenizer, {len(each.ids)} tokens. Nothing was written; save the tokenizer anew"
+            )
 
 
 def text_parity(run: TextRun, fused: bytes, alone: bytes, texts: Sequence[Tokens]) -> dict[str, float]:

@@ -11,9 +11,8 @@ Letters: B texts, N tokens of the longest, C classes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,15 +21,12 @@ from whymask.runtime.backends import Arrays
 from whymask.runtime.card import LOGITS, MASK, SALIENCY
 from whymask.runtime.certificate import Certificate, softmax
 from whymask.runtime.closing import Closing
-from whymask.runtime.errors import ArtefactError, InputError
+from whymask.runtime.errors import ArtefactError, InputError, MissingExtra
 from whymask.runtime.ort import OrtBackend
 from whymask.runtime.text_card import ATTENTION_MASK, INPUT_IDS, INPUTS, METADATA_KEY, OUTPUTS, TextCard
 from whymask.runtime.text_explanation import TextExplanation, own_tokens, spans_of
+from whymask.runtime.text_tokenizer import TOKENIZER_KEY, Offsets, Tokenizer, tokenizer_from_json
 from whymask.runtime.words import check_length, ids_with_spans
-
-Offsets: TypeAlias = Sequence[tuple[int, int]]
-Tokenizer: TypeAlias = Callable[[str], tuple[Sequence[int], Offsets]]
-"""From a text to its tokens' numbers, special ones among them, and the characters of each, empty for special ones."""
 
 
 def load_text(
@@ -40,19 +36,22 @@ def load_text(
 
     Args:
         path: the ONNX file.
-        tokenizer: cuts texts as the classifier's own does; None takes the vocabulary in the file.
+        tokenizer: cuts texts as the classifier's own does; None takes the vocabulary or the tokenizer in the file.
         provider: `cpu`, `cuda` or ONNX Runtime's own name; None takes CUDA where it loads, else the CPU.
         threads: inside one operator on the CPU; None leaves it to ONNX Runtime.
 
     Raises:
-        ArtefactError: no graph of texts, or one without a vocabulary where no tokenizer is given.
+        ArtefactError: no graph of texts, or one that does not say how texts are cut where no tokenizer is given.
         BackendError: the provider that was asked for does not load.
-        MissingExtra: onnxruntime is not installed.
+        MissingExtra: onnxruntime is not installed, or tokenizers, for a file with a tokenizer in it.
     """
     backend = OrtBackend(path, provider, threads)
     try:
-        return TextExplainer(backend, _card(backend, path), tokenizer, str(path))
-    except ArtefactError:
+        card, held = _card(backend, path), backend.metadata.get(TOKENIZER_KEY)
+        if tokenizer is None and held:
+            tokenizer = tokenizer_from_json(held, str(path))
+        return TextExplainer(backend, card, tokenizer, str(path))
+    except (ArtefactError, MissingExtra):
         backend.close()
         raise
 

@@ -66,10 +66,10 @@ def test_every_module_imports(module: str):
 @pytest.mark.parametrize(
     ("part", "extras"),
     [
-        ("runtime", ("ort", "cli", "image", "tensorrt-rtx")),
+        ("runtime", ("ort", "cli", "image", "tensorrt-rtx", "tokenizers")),
         ("train", ("train", "text")),
         ("export", ("export", "tensorrt-rtx")),
-        ("benchmarks", ("bench", "evaluate", "export", "loadgen")),
+        ("benchmarks", ("bench", "evaluate", "export", "loadgen", "text")),
     ],
 )
 def test_every_package_imported_is_brought_by_an_extra(part: str, extras: tuple[str, ...]):

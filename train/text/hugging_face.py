@@ -87,8 +87,11 @@ class HuggingFaceClassifier:
 
     @property
     def special_ids(self) -> tuple[int, ...]:
-        """The tokeniser's own additions; [UNK] stands for a word of the text."""
-        return tuple(int(each) for each in self.tokeniser.all_special_ids if each != self.tokeniser.unk_token_id)
+        """The tokeniser's own additions, declared or not; [UNK] stands for a word of the text."""
+        read = self.tokeniser("a", return_offsets_mapping=True, return_special_tokens_mask=True, verbose=False)
+        added = {each for each, flag in zip(read["input_ids"], read["special_tokens_mask"], strict=True) if flag}
+        declared = {each for each in self.tokeniser.all_special_ids if each != self.tokeniser.unk_token_id}
+        return tuple(sorted(int(each) for each in added | declared))
 
     @property
     def max_tokens(self) -> int:
@@ -99,6 +102,11 @@ class HuggingFaceClassifier:
     def vocabulary(self) -> tuple[str, ...]:
         """Empty: the tokeniser is not `whymask.runtime.words`."""
         return ()
+
+    @property
+    def tokenizer_json(self) -> str:
+        """What the runtime cuts texts by."""
+        return str(self.tokeniser.backend_tokenizer.to_str())
 
     def read(self, embeddings: Tensor, seen: Tensor) -> Reading:
         """Logits and the model's hidden states of float32 (K, N, D), with `seen` bool (K, N)."""

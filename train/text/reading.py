@@ -50,6 +50,10 @@ class ReadableClassifier(TextClassifier, Protocol):
     def vocabulary(self) -> tuple[str, ...]:
         """Words by number where `whymask.runtime.words` is its tokeniser; empty for another tokeniser."""
 
+    @property
+    def tokenizer_json(self) -> str:
+        """The `tokenizer.json` of another tokeniser; empty where the vocabulary says all."""
+
     def read(self, embeddings: Tensor, seen: Tensor) -> Reading:
         """Logits and states.
 

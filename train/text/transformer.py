@@ -166,6 +166,11 @@ class WordClassifier:
         """Words by number."""
         return self.tokeniser.vocabulary
 
+    @property
+    def tokenizer_json(self) -> str:
+        """Empty: the vocabulary says all."""
+        return ""
+
     def read(self, embeddings: Tensor, seen: Tensor) -> Reading:
         """Logits and states of float32 (K, N, D), with `seen` bool (K, N)."""
         return self.net.read(embeddings, seen)
