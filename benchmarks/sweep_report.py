@@ -13,7 +13,7 @@ from whymask.benchmarks.forms import targets, write_forms
 from whymask.benchmarks.intervals import Interval
 from whymask.benchmarks.report import Html, bullets, document, section, table
 from whymask.benchmarks.report import verdict as marked
-from whymask.benchmarks.suite.charts import STYLE, Dot, bars_chart, dots_chart, side_by_side
+from whymask.benchmarks.suite.charts import STYLE, Dot, bars_chart, dots_chart, of_words, side_by_side
 from whymask.benchmarks.sweep_from_bench import sweep_from_bench
 from whymask.benchmarks.sweep_parts_words import (
     BEFORE_HEAD,
@@ -37,7 +37,7 @@ from whymask.benchmarks.sweep_words import (
 )
 
 STEM = "bench"
-SHOWN = 99.0
+SHOWN = 95.0
 """Percentile at which a chart ends, so that one interruption does not squeeze all else to a line."""
 LEAST_CUT = 100
 """Fewest values of which any are left out."""
@@ -53,7 +53,7 @@ def page_from_record(record: SweepRecord) -> Html:
     versions = ", ".join(f"{name} {version}" for name, version in record.versions.items())
     last = section("Notes", bullets([*notes(record), f"versions: {versions}"]))
     before = [
-        section("Before the graph", table(BEFORE_HEAD, before_rows(each), before_caption(each)))
+        section("Before the graph", of_words(table(BEFORE_HEAD, before_rows(each), before_caption(each))))
         for each in record.preprocess
     ]
     return document("Latency", [STYLE, head, *points, *before, last], f"{where(record)}. {record.created}.")

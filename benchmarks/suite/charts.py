@@ -7,6 +7,7 @@ lines are of a middle lightness that stands on both.
 from __future__ import annotations
 
 import html
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -23,7 +24,7 @@ STYLE = Html("""<style>
 body { background: var(--ground); max-width: 80rem } svg .ink { fill: var(--ink) } svg .soft { fill: var(--soft) }
 svg .grid { stroke: var(--line) } svg .strong { font-weight: 600 }
 .charts { display: grid; grid-template-columns: repeat(auto-fill, minmax(30rem, 1fr)); gap: 1rem }
-.words td:last-child { white-space: normal; text-align: left } .words td { vertical-align: top }
+.words :is(td, th):last-child { white-space: normal; text-align: left } .words td { vertical-align: top }
 summary { cursor: pointer; margin: .5rem 0 } figure img { border: 1px solid var(--line) }
 </style>""")
 
@@ -80,8 +81,7 @@ def lines_chart(lines: Sequence[Line], x_label: str, y_label: str, caption: str)
         caption: shown below.
     """
     right = max(max(line.x) for line in lines)
-    top = max(max(point.high for line in lines for point in line.y), 1e-9)
-    top = next(step for step in (0.1, 0.2, 0.4, 0.6, 0.8, 1.0, top) if step >= top)
+    top = _round_top(max(point.high for line in lines for point in line.y))
     parts, ends = [_axes(right, top, x_label, y_label)], []
     for line, colour in zip(lines, _colours([line.strong for line in lines]), strict=True):
         points = [(_across(x, right), _up(y.value, top)) for x, y in zip(line.x, line.y, strict=True)]
@@ -109,11 +109,10 @@ def dots_chart(dots: Sequence[Dot], title: str, caption: str) -> Html:
     low, high = low - margin, high + margin
     height = TOP + ROW * len(dots) + BOTTOM
     parts = []
-    for step in range(5):
-        value = low + (high - low) * step / 4
+    for value in round_ticks(low, high):
         x = _dot_place(value, low, high)
         parts.append(f'<path class="grid" d="M{x} {TOP}V{height - BOTTOM}"/>')
-        parts.append(_words(x, height - BOTTOM + 16, f"{value:.3g}", "soft", "middle"))
+        parts.append(_words(x, height - BOTTOM + 16, f"{value:.6g}", "soft", "middle"))
     parts.append(_words((NAMES + WIDTH) / 2, height - 8, title, "ink", "middle"))
     for row, (dot, colour) in enumerate(zip(dots, _colours([dot.strong for dot in dots]), strict=True)):
         y = TOP + ROW * row + ROW / 2
@@ -135,7 +134,7 @@ def histogram(shares: NDArray[np.float64], label: str, caption: str, bins: int =
     """
     counts, edges = np.histogram(shares, bins=bins, range=(0.0, 1.0))
     part = counts / max(len(shares), 1)
-    top = max(float(part.max()), 1e-9)
+    top = _round_top(float(part.max()))
     parts = [_axes(1.0, top, label, "pictures")]
     for height, left, right in zip(part.tolist(), edges[:-1].tolist(), edges[1:].tolist(), strict=True):
         x, y = _across(left, 1.0), _up(height, top)
@@ -161,10 +160,10 @@ def bars_chart(values: NDArray[np.float64], label: str, caption: str, bins: int 
     counts, edges = np.histogram(values, bins=bins)
     low, span, most = float(edges[0]), float(edges[-1] - edges[0]), int(counts.max())
     parts = []
-    for step in range(5):
-        x = _across(step / 4, 1.0)
+    for value in round_ticks(low, low + span):
+        x = _across((value - low) / span, 1.0)
         parts.append(f'<path class="grid" d="M{x} {TOP}V{HEIGHT - BOTTOM}"/>')
-        parts.append(_words(x, HEIGHT - BOTTOM + 16, f"{low + span * step / 4:.3g}", "soft", "middle"))
+        parts.append(_words(x, HEIGHT - BOTTOM + 16, f"{value:.6g}", "soft", "middle"))
     for count, left, right in zip(counts.tolist(), edges[:-1].tolist(), edges[1:].tolist(), strict=True):
         x, y, end = _across((left - low) / span, 1.0), _up(count, most), _across((right - low) / span, 1.0)
         size = f'width="{max(end - x - 1, 0.5):.1f}" height="{HEIGHT - BOTTOM - y:.1f}"'
@@ -178,6 +177,23 @@ def bars_chart(values: NDArray[np.float64], label: str, caption: str, bins: int 
     return _svg("".join(parts), WIDTH, HEIGHT, f"histogram of {label}, median {middle:.3g}", caption)
 
 
+def round_ticks(low: float, high: float) -> list[float]:
+    """Three to six values between two ends, steps of 1, 2 or 5 times a power of ten apart.
+
+    Args:
+        low, high: the ends, low < high.
+    """
+    power = 10.0 ** math.floor(math.log10((high - low) / 3.0))
+    step = max(each for each in (power, 2.0 * power, 5.0 * power) if 3.0 * each <= (high - low) * (1.0 + 1e-9))
+    first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
+    return [round(number * step, 12) for number in range(first, last + 1)]
+
+
+def of_words(table: str) -> Html:
+    """A table whose last column is words, which may break their lines."""
+    return Html(f'<div class="words">{table}</div>')
+
+
 def side_by_side(charts: Sequence[str]) -> Html:
     """Charts in as many columns as the window holds."""
     return Html(f'<div class="charts">{"".join(charts)}</div>')
@@ -186,6 +202,11 @@ def side_by_side(charts: Sequence[str]) -> Html:
 def _colours(strong: Sequence[bool]) -> list[str]:
     others = iter(OTHERS * (len(strong) // len(OTHERS) + 1))
     return [FIRST if each else next(others) for each in strong]
+
+
+def _round_top(highest: float) -> float:
+    """The end of an axis of shares, a quarter of which is a round number."""
+    return next(step for step in (0.1, 0.2, 0.4, 0.6, 0.8, 1.0, highest) if step >= highest)
 
 
 def _axes(right: float, top: float, x_label: str, y_label: str) -> str:

@@ -7,15 +7,7 @@ from collections.abc import Sequence
 
 from whymask.benchmarks.baselines import EXPLAINER
 from whymask.benchmarks.report import Html, bullets, document, paragraph, section, table
-from whymask.benchmarks.suite.charts import (
-    STYLE,
-    Dot,
-    Line,
-    dots_chart,
-    histogram,
-    lines_chart,
-    side_by_side,
-)
+from whymask.benchmarks.suite.charts import STYLE, Dot, Line, dots_chart, histogram, lines_chart, of_words, side_by_side
 from whymask.benchmarks.suite.gallery import Example, gallery_section
 from whymask.benchmarks.suite.record import Record, own_from_record
 from whymask.benchmarks.suite.sample import Cell, Column
@@ -154,7 +146,7 @@ def _dots(summary: Summary, column: Column) -> Html:
         if cell in summary.figures
     ]
     dots.sort(key=lambda dot: dot.mean.value, reverse=column.better != "lower")
-    return dots_chart(dots, f"{column.name}{arrow(column)}", f"{column.stated} Bars: 95 % intervals.")
+    return dots_chart(dots, f"{column.name}{arrow(column)}", f"{column.stated}. Bars: 95 % intervals.")
 
 
 def _definitions(record: Record) -> Html:
@@ -168,8 +160,8 @@ def _definitions(record: Record) -> Html:
         "What is measured",
         f"Pixels: {method['pixels']}. Intervals: {method['intervals']}.",
         *pictures_told(record),
-        _wide(table(["column", "metric", "better", "definition"], columns)),
-        _wide(table(["map", "passes an image", "what it is"], maps)),
+        of_words(table(["column", "metric", "better", "definition"], columns)),
+        of_words(table(["map", "passes an image", "what it is"], maps)),
         Html(_ratio_list(left_out)),
     )
 
@@ -187,8 +179,3 @@ def _made(record: Record) -> Html:
 
 def _folded(title: str, *parts: str) -> Html:
     return Html(f"<details><summary>{title}</summary>{''.join(parts)}</details>")
-
-
-def _wide(inner: Html) -> Html:
-    """A table of words, whose last column may break its lines."""
-    return Html(f'<div class="words">{inner}</div>')

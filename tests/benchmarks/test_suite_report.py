@@ -14,7 +14,7 @@ import pytest
 from suite_fakes import RIGHT, WRONG, picture_set, record, suite
 
 from whymask.benchmarks.intervals import Interval
-from whymask.benchmarks.suite.charts import Dot, Line, dots_chart, histogram, lines_chart, spread_apart
+from whymask.benchmarks.suite.charts import Dot, Line, dots_chart, histogram, lines_chart, round_ticks, spread_apart
 from whymask.benchmarks.suite.gallery import example_rows, examples
 from whymask.benchmarks.suite.record import record_from_measurements
 from whymask.benchmarks.suite.sample import Cell, Column, Metric
@@ -166,6 +166,19 @@ def test_names_at_lines_never_cover_each_other():
     assert places[1] == 10 and places[0] < places[2] < places[3] < places[4] <= 100
     ordered = sorted(places)
     assert min(b - a for a, b in itertools.pairwise(ordered)) >= 12 - 1e-9
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "expected"),
+    [
+        (0.303, 1.89, [0.5, 1.0, 1.5]),
+        (-0.07, 0.45, [0.0, 0.1, 0.2, 0.3, 0.4]),
+        (1.78, 1.83, [1.78, 1.79, 1.8, 1.81, 1.82, 1.83]),
+        (12.0, 9000.0, [2000.0, 4000.0, 6000.0, 8000.0]),
+    ],
+)
+def test_axes_have_round_numbers(low: float, high: float, expected: list[float]):
+    assert round_ticks(low, high) == expected
 
 
 def test_charts_follow_the_page_and_place_their_points():
