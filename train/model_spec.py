@@ -203,7 +203,7 @@ def read_state(path: Path) -> State:
         InputError: the file is absent, of another kind, or holds no tensors.
     """
     if not path.is_file():
-        raise InputError(f"weights file {path} does not exist")
+        raise InputError(f"weights file {path} does not exist; say with --weights where it is")
     try:
         if path.suffix == ".safetensors":
             from safetensors.torch import load_file

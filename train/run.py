@@ -65,6 +65,17 @@ def save_run(run: Run) -> None:
     write_atomically(run.path / CARD_FILE, run.card.to_json(indent=2))
 
 
+def _weights_of(config: TrainConfig, run: Path) -> str | None:
+    """Where training had the weights; else the file of that name in the run's folder, which may have moved with it.
+
+    Whichever it is, `load_run` holds its digest to the card's.
+    """
+    if config.weights is None or Path(config.weights).is_file():
+        return config.weights
+    beside = run / Path(config.weights).name
+    return str(beside) if beside.is_file() else config.weights
+
+
 def load_run(path: Path, *, model: str | None = None, weights: str | None = None) -> Run:
     """Load a run directory and its classifier.
 
@@ -82,7 +93,7 @@ def load_run(path: Path, *, model: str | None = None, weights: str | None = None
         )
     config = TrainConfig.from_json(_read(path, CONFIG_FILE))
     card = Card.from_json(_read(path, CARD_FILE))
-    config = replace(config, model=model or config.model, weights=weights or config.weights)
+    config = replace(config, model=model or config.model, weights=weights or _weights_of(config, path))
     classifier = classifier_from_config(config)
     digest = classifier.sha256()
     if digest != card.classifier.sha256:

@@ -216,6 +216,22 @@ def test_a_run_refuses_another_classifier(config: TrainConfig, tmp_path: Path) -
         load_run(tmp_path / "run", weights=str(tmp_path / "other.pth"))
 
 
+def test_weights_in_the_folder_of_a_run_move_with_it(config: TrainConfig, tmp_path: Path) -> None:
+    here, there = tmp_path / "run", tmp_path / "moved"
+    here.mkdir()
+    state = classifier_from_config(config).model.state_dict()
+    torch.save(state, here / "own.pth")
+    train(replace(config, weights=str(here / "own.pth")), here)
+    here.rename(there)
+    assert load_run(there).classifier.sha256() == load_run(there, weights=str(there / "own.pth")).classifier.sha256()
+    torch.save({name: value + 1 for name, value in state.items()}, there / "own.pth")
+    with pytest.raises(ArtefactError, match="give the same weights with --model and --weights"):
+        load_run(there)
+    (there / "own.pth").unlink()
+    with pytest.raises(InputError, match=r"weights file .*own\.pth does not exist; say with --weights where it is"):
+        load_run(there)
+
+
 @pytest.mark.parametrize(
     ("field", "value", "message"),
     [
