@@ -16,7 +16,7 @@ import onnxruntime
 import torch
 from numpy.typing import NDArray
 
-from whymask.export.fuse import FusedGraph, pixels_from
+from whymask.export.fuse import FusedGraph
 from whymask.runtime.backends import Arrays
 from whymask.runtime.batches import batch_slices
 from whymask.runtime.card import IMAGE, LOGITS
@@ -125,4 +125,4 @@ def _column(classes: NDArray[np.int64] | None, absent: int, count: int) -> NDArr
 def _logits(graph: FusedGraph, pictures: NDArray[np.uint8]) -> Array:
     images = torch.from_numpy(pictures)
     parts = batch_slices(len(pictures), TOGETHER, TOGETHER)
-    return torch.cat([graph.logits_of(pixels_from(images[part])) for part in parts]).numpy()
+    return torch.cat([graph.classify(images[part]) for part in parts]).numpy()
