@@ -2,6 +2,7 @@
 
     python -m whymask.benchmarks.imagenet all                       # hours without a GPU
     python -m whymask.benchmarks.imagenet train mobilenet_v2_tf     # → runs/imagenet/mobilenet_v2_tf/
+    python -m whymask.benchmarks.imagenet export mobilenet_v2_tf    # the graph alone, from a trained run
     python -m whymask.benchmarks.imagenet evaluate mobilenet_v2_tf  # → benchmarks/results/mobilenet_v2_tf.json
     python -m whymask.benchmarks.imagenet half mobilenet_v2_tf      # → benchmarks/results/mobilenet_v2_tf.fp16.json
     python -m whymask.benchmarks.imagenet bench mobilenet_v2_tf     # → benchmarks/results/mobilenet_v2_tf.latency.json
@@ -173,12 +174,23 @@ def train(
 
     Example: python -m whymask.benchmarks.imagenet train mobilenet_v2_tf
     """
-    from whymask.export.onnx_from_run import export_run
     from whymask.train import fit
 
     config = train_config(classifier, data_root())
-    run = fit.train(replace(config, steps=steps) if steps else config, RUNS / classifier, resume=resume)
-    export_run(run, RUNS / classifier / GRAPH_FILE)
+    fit.train(replace(config, steps=steps) if steps else config, RUNS / classifier, resume=resume)
+    export(classifier)
+
+
+@app.command()
+def export(classifier: str) -> None:
+    """Export a trained run's fused graph, with today's exporter.
+
+    Example: python -m whymask.benchmarks.imagenet export mobilenet_v2_tf
+    """
+    from whymask.export.onnx_from_run import export_run
+    from whymask.train.run import load_run
+
+    export_run(load_run(RUNS / known(classifier)), RUNS / classifier / GRAPH_FILE)
 
 
 @app.command()
