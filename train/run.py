@@ -14,6 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
 from whymask.runtime.card import Card
@@ -106,7 +107,13 @@ def load_run(path: Path, *, model: str | None = None, weights: str | None = None
         raise ArtefactError(
             f"{path} has no {EXPLAINER_FILE}; finish the training with: whymask train … -o {path} --resume"
         )
-    explainer.load_state_dict(load_file(path / EXPLAINER_FILE))
+    try:
+        explainer.load_state_dict(load_file(path / EXPLAINER_FILE))
+    except (OSError, RuntimeError, SafetensorError) as error:
+        raise ArtefactError(
+            f"{path / EXPLAINER_FILE}: is damaged, or not of the explainer that {CONFIG_FILE} tells of "
+            f"({' '.join(str(error).split())[:200]}); copy the folder whole, or train again"
+        ) from None
     return Run(classifier, explainer.eval(), card, config, path)
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import os
 import subprocess
 import sys
@@ -214,6 +215,14 @@ def test_a_run_refuses_another_classifier(config: TrainConfig, tmp_path: Path) -
     torch.save({n: p + 1 for n, p in run.classifier.model.state_dict().items()}, tmp_path / "other.pth")
     with pytest.raises(ArtefactError, match="give the same weights with --model and --weights"):
         load_run(tmp_path / "run", weights=str(tmp_path / "other.pth"))
+
+
+def test_an_explainer_of_another_configuration_is_one_message(config: TrainConfig, tmp_path: Path) -> None:
+    train(config, tmp_path / "run")
+    file = tmp_path / "run" / "config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "channels": 16}))
+    with pytest.raises(ArtefactError, match="is damaged, or not of the explainer that config.json tells of"):
+        load_run(tmp_path / "run")
 
 
 def test_weights_in_the_folder_of_a_run_move_with_it(config: TrainConfig, tmp_path: Path) -> None:
