@@ -221,7 +221,7 @@ def test_an_explainer_of_another_configuration_is_one_message(config: TrainConfi
     train(config, tmp_path / "run")
     file = tmp_path / "run" / "config.json"
     file.write_text(json.dumps({**json.loads(file.read_text()), "channels": 16}))
-    with pytest.raises(ArtefactError, match="is damaged, or not of the explainer that config.json tells of"):
+    with pytest.raises(ArtefactError, match=r"is damaged, or not of the explainer that config\.json tells of"):
         load_run(tmp_path / "run")
 
 
