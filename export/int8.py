@@ -33,7 +33,7 @@ from whymask.runtime.card import IMAGE, LOGITS, SALIENCY
 from whymask.runtime.errors import ArtefactError, InputError, ParityError
 from whymask.runtime.feeds import PREDICTED, feeds_for
 from whymask.runtime.ort import ERRORS_ONLY
-from whymask.runtime.parity import SAME_TOP1, TOLERANCES, check
+from whymask.runtime.parity import SAME_TOP1, TOLERANCES, Tolerances, check, is_lower_bound
 
 QUANTISED_OPS = ("Conv", "Gemm", "MatMul")
 EXPLAINER = "explainer."
@@ -155,20 +155,39 @@ class Quantiser:
         )
 
 
-def check_int8(figures: Mapping[str, float], subject: str = "the INT8 graph disagrees", remedy: str = "") -> None:
+def check_int8(
+    figures: Mapping[str, float],
+    subject: str = "the INT8 graph disagrees",
+    remedy: str = "",
+    *,
+    margin: bool = False,
+) -> None:
     """Hold a graph in INT8 to its bounds: those of every form, and the same top-1 on nearly all pictures.
 
     Args:
         figures: as `parity.compare` gives them.
         subject, remedy: see `runtime.parity.check`.
+        margin: allow half as much, so that pictures unlike those that were compared are within bounds too.
 
     Raises:
         ParityError: with every gate that failed.
     """
-    check(figures, TOLERANCES["int8"], subject, remedy)
-    if figures[SAME_TOP1] < LEAST_SAME_TOP1:
-        got = f"{figures[SAME_TOP1]:.1%} of pictures keep their top-1, expected {LEAST_SAME_TOP1:.0%} or more"
+    allowed, least = TOLERANCES["int8"], LEAST_SAME_TOP1
+    check(figures, halved(allowed) if margin else allowed, subject, remedy)
+    least = (1.0 + least) / 2.0 if margin else least
+    if figures[SAME_TOP1] < least:
+        got = f"{figures[SAME_TOP1]:.1%} of pictures keep their top-1, expected {least:.0%} or more"
         raise ParityError(f"{subject}: {got}, near ties among them. {remedy}")
+
+
+def halved(allowed: Tolerances) -> Tolerances:
+    """Half of what each bound allows."""
+    return Tolerances(
+        **{
+            name: (1.0 + bound) / 2.0 if is_lower_bound(name) else bound / 2.0
+            for name, bound in allowed.as_dict().items()
+        }
+    )
 
 
 def classifier_of(model: onnx.ModelProto) -> onnx.ModelProto:

@@ -144,6 +144,30 @@ def test_a_failed_gate_keeps_layers_and_the_card_says_which(
         assert explainer.explain(pictures[0]).index == explainer.explain(pictures[0], when="always").index
 
 
+@pytest.mark.parametrize(
+    ("told", "kept"),
+    [
+        ([{**LENIENT, "logits_max": 0.15}, LENIENT], True),
+        ([{**LENIENT, "top1_same": 0.94}, {**LENIENT, "top1_same": 0.95}], True),
+        ([{**LENIENT, "logits_max": 0.15}, {**LENIENT, "logits_max": 0.14}], False),
+        ([{**LENIENT, "logits_max": 0.15}, {**LENIENT, "logits_max": 0.9}], False),
+    ],
+)
+def test_a_plan_with_a_margin_is_preferred_and_else_the_first_within_bounds(
+    told: list[dict[str, float]],
+    kept: bool,
+    run: Run,
+    pictures: NDArray[np.uint8],
+    tmp_path: Path,
+    judged: list,
+):
+    judged += told
+    out = tmp_path / "fused.onnx"
+    card = export_run(run, out, precision="int8", max_batch=4, images=pictures, calibration=pictures)
+    assert bool(card.training[QUANTISED]["kept_fp32"]) == kept
+    assert card.metrics["parity_logits_max"] == told[kept]["logits_max"]
+
+
 def test_where_no_plan_passes_nothing_is_written(run: Run, pictures: NDArray[np.uint8], tmp_path: Path, judged: list):
     judged.append({**LENIENT, "mask_iou_min": 0.2})
     with pytest.raises(ParityError, match=r"mask_iou is 0\.2, allowed ≥ 0\.95.*Nothing was written"):
