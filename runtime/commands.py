@@ -139,7 +139,9 @@ def explain(
 
 
 def inspect(
-    path: Annotated[Path, typer.Argument(metavar="FILE|RUN_DIR", help="Fused graph, engine, or directory of a run.")],
+    path: Annotated[
+        Path, typer.Argument(metavar="FILE|RUN_DIR", help="Fused graph, of texts too, engine, or directory of a run.")
+    ],
     as_json: AsJson = False,
 ) -> None:
     """Show a graph's card, tensors, operators, size, cost in multiply-adds and its guarantee in words.
@@ -150,13 +152,15 @@ def inspect(
         whymask inspect fused.onnx
     """
     from whymask.runtime.describe import describe, lines
+    from whymask.runtime.describe_text import describe_text, is_text, text_lines
 
-    description = describe(path)
-    if as_json:
-        typer.echo(json.dumps(description.to_record(), ensure_ascii=False))
-        return
-    for line in lines(description):
-        typer.echo(line)
+    if is_text(path):
+        of_text = describe_text(path)
+        record, told = of_text.to_record(), text_lines(of_text)
+    else:
+        description = describe(path)
+        record, told = description.to_record(), lines(description)
+    typer.echo(json.dumps(record, ensure_ascii=False) if as_json else "\n".join(told))
 
 
 def doctor(as_json: AsJson = False) -> None:

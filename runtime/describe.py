@@ -102,19 +102,19 @@ def guarantee_in_words(card: Card) -> str:
     if promise is None:
         return f"No promise: the threshold {card.threshold:g} was not calibrated."
     measured = (
-        f"Measured on {promise.n} held-out images at the threshold {card.threshold:g}: {_percent(promise.retention)} "
-        f"kept their class with {_percent(promise.mean_area)} of the pixels shown on average."
+        f"Measured on {promise.n} held-out images at the threshold {card.threshold:g}: {percent(promise.retention)} "
+        f"kept their class with {percent(promise.mean_area)} of the pixels shown on average."
     )
-    confidence = _percent(1 - promise.delta)
+    confidence = percent(1 - promise.delta)
     if promise.met:
         return (
             f"Shown only what the mask keeps, the classifier keeps its top class for at least "
-            f"{_percent(1 - promise.alpha)} of pictures like those of the calibration, with confidence {confidence}. "
+            f"{percent(1 - promise.alpha)} of pictures like those of the calibration, with confidence {confidence}. "
             f"{measured}"
         )
     return (
-        f"NOT met: {_percent(1 - promise.alpha)} was asked for, and with confidence {confidence} no more than "
-        f"{_percent(promise.lower_bound)} can be promised. {measured}"
+        f"NOT met: {percent(1 - promise.alpha)} was asked for, and with confidence {confidence} no more than "
+        f"{percent(promise.lower_bound)} can be promised. {measured}"
     )
 
 
@@ -233,5 +233,6 @@ def _classes(card: Card) -> str:
     return f"{card.classifier.num_classes}{shown}"
 
 
-def _percent(share: float) -> str:
+def percent(share: float) -> str:
+    """A share for people, such as `94.8 %`."""
     return f"{share * 100:.3g} %"

@@ -17,6 +17,8 @@ SCHEMA_VERSION = 1
 METADATA_KEY = "whymask-text"
 """Not `whymask`: a graph of texts is never taken for one of pictures."""
 
+CARD_FILE = "text-card.json"
+"""Name of the card in the folder of a training."""
 INPUT_IDS = "input_ids"
 """Input, int64 (B, N): numbers of tokens, anything after a text's end."""
 ATTENTION_MASK = "attention_mask"

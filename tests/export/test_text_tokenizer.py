@@ -14,6 +14,8 @@ from tiny_text import NEUTRAL, OPINIONS, texts
 
 from whymask.export.onnx_from_text_run import check_special, check_tokenizer, export_text_run
 from whymask.runtime import ArtefactError, MissingExtra, ParityError, load_text
+from whymask.runtime.describe_text import describe_text, is_text, text_guarantee_in_words, text_lines
+from whymask.runtime.text_card import TextCard
 from whymask.runtime.text_tokenizer import tokenizer_from_json
 from whymask.train.text.amortized_config import AmortizedConfig
 from whymask.train.text.amortized_run import TextRun, train_run
@@ -47,6 +49,28 @@ def test_one_file_explains_texts_as_torch_does(run: TextRun, graph: Path):
             assert why.own.tolist() == [not special for special in tokens.special]
             assert np.allclose(why.saliency, run.saliency(tokens).numpy(), atol=1e-4)
             assert all(text[span.start : span.end] == span.text for span in why.spans)
+
+
+def test_inspect_tells_of_a_graph_of_texts_and_of_its_folder(run: TextRun, graph: Path, tmp_path: Path):
+    told = "\n".join(text_lines(describe_text(graph)))
+    assert is_text(graph) and is_text(run.path)
+    assert "cut by the tokenizer in the file" in told
+    assert f"sha256 {run.card.sha256}" in told and "LABEL_0, LABEL_1, LABEL_2" in told
+    record = describe_text(graph).to_record()
+    assert record["card"] == json.loads(TextCard.from_json(json.dumps(record["card"])).to_json())
+    assert record["operators"]["MatMul"] > 0 and record["files"] == {graph.name: graph.stat().st_size}
+    assert "text-explainer.safetensors" in "\n".join(text_lines(describe_text(run.path)))
+    assert not is_text(tmp_path) and not is_text(tmp_path / "absent.onnx")
+    assert not is_text(graph.with_name("fused.classifier.onnx"))
+    (tmp_path / "text-card.json").write_bytes(b"\xff")
+    with pytest.raises(ArtefactError, match=r"text-card\.json: cannot be read .*train again"):
+        describe_text(tmp_path)
+
+
+@pytest.mark.parametrize(("met", "words"), [(True, "for at least 90 % of texts"), (False, "no more than 75 %")])
+def test_the_promise_of_a_text_card_is_told_in_words(run: TextRun, met: bool, words: str):
+    promise = replace(run.card.guarantee, alpha=0.1, met=met, lower_bound=0.75)
+    assert words in text_guarantee_in_words(replace(run.card, guarantee=promise))
 
 
 def test_a_graph_is_not_loaded_where_tokenizers_is_absent(graph: Path, monkeypatch: pytest.MonkeyPatch):

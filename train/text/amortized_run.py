@@ -21,7 +21,7 @@ from torch import Tensor
 from whymask.runtime.errors import ArtefactError, InputError
 from whymask.runtime.files import write_atomically
 from whymask.runtime.from_json import dataclass_from_record, record_from_json
-from whymask.runtime.text_card import TextCard
+from whymask.runtime.text_card import CARD_FILE, TextCard
 from whymask.runtime.versions import installed_versions
 from whymask.train.classifier import module_sha256
 from whymask.train.text.amortized_calibrate import calibrate_head
@@ -32,7 +32,7 @@ from whymask.train.text.classifier import Tokens
 from whymask.train.text.marc import OnStep
 from whymask.train.text.reading import ReadableClassifier, state_widths
 
-HEAD_FILE, CARD_FILE, CONFIG_FILE = "text-explainer.safetensors", "text-card.json", "text-config.json"
+HEAD_FILE, CONFIG_FILE = "text-explainer.safetensors", "text-config.json"
 SCHEMA_VERSION = 1
 PACKAGES = ("whymask", "torch", "numpy")
 """Whose versions the card states."""

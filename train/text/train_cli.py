@@ -68,5 +68,6 @@ def summary(run: TextRun) -> list[str]:
         f"threshold {card.threshold:.3f}: the rationale alone keeps {promise.retention:.1%} of {promise.n} held-out "
         f"decisions with {promise.mean_area:.1%} of the tokens; retention ≥ {1 - promise.alpha:.0%} at confidence "
         f"{1 - promise.delta:.0%}: {verdict}",
-        f"next: whymask export-text {run.path} -o {run.path / 'fused.onnx'}",
+        f"next: whymask export-text {run.path} -o {run.path / 'fused.onnx'}"
+        + ("" if card.vocabulary else " --texts FILE"),
     ]
