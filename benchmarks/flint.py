@@ -41,7 +41,7 @@ COMMAND = "python -m whymask.benchmarks.flint"
 DIGITS = "scikit-learn digits"
 SEEDS = (1, 2, 3)
 """Of split and weights; settings were chosen on the split of seed 0, which is not reported."""
-DIGIT_STEPS, PHOTO_STEPS = 300, 200
+DIGIT_STEPS, PHOTO_STEPS = 300, 1000
 PHOTO_SIDE, PHOTO_ATTRIBUTES = 128, 40
 PHOTO_TAPS = {"squeezenet1_1": ("features.9", "features.12")}
 """Where the layers chosen by default are finer than attributes need: both of 7 × 7 cells here."""
@@ -91,7 +91,7 @@ def digits_config(seed: int, steps: int) -> FlintConfig:
 def posthoc(
     classifier: str,
     steps: Steps = PHOTO_STEPS,
-    count: Annotated[int, typer.Option(min=2, help="Pictures to learn from, evenly spaced.")] = 800,
+    count: Annotated[int, typer.Option(min=2, help="Pictures to learn from, evenly spaced.")] = 2500,
     out: Out = FOLDER,
 ) -> None:
     """Learn attributes of a frozen ImageNet classifier.

@@ -72,7 +72,7 @@ def _row(record: dict[str, Any], part: dict[str, Any]) -> list[str]:
     n = len(part["predicted"])
     return [
         record["data"],
-        part["settings"]["model"].rpartition(":")[2],
+        _classifier(part),
         "by design" if part["by_design"] else "post hoc",
         str(part["seed"]),
         share(agreed(part, "interpreted"), n),
@@ -82,6 +82,11 @@ def _row(record: dict[str, Any], part: dict[str, Any]) -> list[str]:
     ]
 
 
+def _classifier(part: dict[str, Any]) -> str:
+    name: str = part["settings"]["model"].rpartition(":")[2]
+    return name
+
+
 def _verdicts(records: Sequence[dict[str, Any]]) -> list[str]:
     lines = []
     for record in records:
@@ -89,8 +94,8 @@ def _verdicts(records: Sequence[dict[str, Any]]) -> list[str]:
             faithful = agreed(part, "interpreted") / len(part["predicted"]) >= AIM_FIDELITY
             few = [float(np.mean(part["important"][tau])) for tau in AIMED_TAUS]
             lines.append(
-                f"- {record['data']}, seed {part['seed']}: fidelity {'met' if faithful else 'not met'}; conciseness "
-                f"{few[0]:.2f} to {few[1]:.2f}, {'met' if few[1] <= AIM_FEW else 'not met'}; always naming the "
+                f"- {_classifier(part)}, {record['data']}, seed {part['seed']}: fidelity "
+                f"{'met' if faithful else 'not met'}; conciseness {few[0]:.2f} to {few[1]:.2f}, {'met' if few[1] <= AIM_FEW else 'not met'}; always naming the "
                 f"commonest of {len(set(part['predicted']))} predicted classes would reach {_commonest(part):.1%}"
             )
     return lines
