@@ -95,8 +95,9 @@ def _verdicts(records: Sequence[dict[str, Any]]) -> list[str]:
             few = [float(np.mean(part["important"][tau])) for tau in AIMED_TAUS]
             lines.append(
                 f"- {_classifier(part)}, {record['data']}, seed {part['seed']}: fidelity "
-                f"{'met' if faithful else 'not met'}; conciseness {few[0]:.2f} to {few[1]:.2f}, {'met' if few[1] <= AIM_FEW else 'not met'}; always naming the "
-                f"commonest of {len(set(part['predicted']))} predicted classes would reach {_commonest(part):.1%}"
+                f"{'met' if faithful else 'not met'}; conciseness {few[0]:.2f} to {few[1]:.2f}, "
+                f"{'met' if few[1] <= AIM_FEW else 'not met'}; always naming the commonest of "
+                f"{len(set(part['predicted']))} predicted classes would reach {_commonest(part):.1%}"
             )
     return lines
 
