@@ -47,7 +47,8 @@ EXPORT_PACKAGES = ("whymask", "torch", "onnx", "onnxscript", "onnxruntime")
 STAGES = 4
 """Steps that `on_stage` is told of."""
 
-NOT_WRITTEN = "Nothing was written; --keep writes the file all the same, --precision fp32 is the more exact form"
+NOT_WRITTEN = "Nothing was written; --keep writes the file all the same"
+MORE_EXACT = ", --precision fp32 is the more exact form"
 """What to do where a gate fails."""
 
 OnStage = Callable[[str], None]
@@ -167,7 +168,7 @@ def _export_gated(
         models, figures, quantised = _judged(run, config, models, pictures)
         card = replace(card, training=card.training | quantised)
         card = _with_parity(card, config, figures, pictures)
-        _check(config, figures, "the graph disagrees with the torch modules", NOT_WRITTEN)
+        _check(config, figures, "the graph disagrees with the torch modules", _remedy(config))
         on_stage("parse and build with TensorRT-RTX")
         card = _built(card, config, models, require_rtx)
     except WhymaskError:
@@ -320,6 +321,10 @@ def _passes(figures: Mapping[str, float], *, margin: bool = False) -> bool:
     except ParityError:
         return False
     return True
+
+
+def _remedy(config: ExportConfig) -> str:
+    return NOT_WRITTEN if config.precision == "fp32" else f"{NOT_WRITTEN}{MORE_EXACT}"
 
 
 def _check(config: ExportConfig, figures: Mapping[str, float], *words: str) -> None:

@@ -24,14 +24,20 @@ LUMA = (0.299, 0.587, 0.114)
 """Weights of red, green and blue in the guide (ITU-R BT.601)."""
 
 
+SMALLEST_VARIANCE = 1e-8
+"""Of a picture that has any contrast, in the units of any normalisation."""
+
+
 def guided_upsample(saliency_logits: Tensor, x: Tensor, radius: int, epsilon: float) -> Tensor:
     """Bring a map to the picture's size along the picture's edges.
 
     Args:
         saliency_logits: float (B, h, w).
-        x: float (B, 3, H, W), the normalised picture; its weighted mean over the channels is the guide.
+        x: float (B, 3, H, W), the normalised picture; its weighted mean over the channels, standardised, is the guide.
         radius: of the square window, in cells of the map, at least 1.
-        epsilon: variance of the guide, in the normalised picture's units, below which a window counts as flat; above 0.
+        epsilon: variance of the guide, as a share of that of the whole picture, below which a window counts as flat;
+            above 0. In the picture's own units it would mean another thing for every classifier: some are normalised
+            to a deviation of 1, some of 255.
 
     Returns:
         float32 (B, H, W). Computed in float32 whatever comes in: variances are differences of nearly equal numbers.
@@ -44,7 +50,7 @@ def guided_upsample(saliency_logits: Tensor, x: Tensor, radius: int, epsilon: fl
         raise InputError(f"guided filter: radius {radius}, epsilon {epsilon}; expected at least 1, and above 0")
     if h > height or w > width:
         raise InputError(f"guided filter: a map of {h} × {w} for {height} × {width} pixels, expected a coarser one")
-    coarse, guide = saliency_logits.float()[:, None], grey(x.float())
+    coarse, guide = saliency_logits.float()[:, None], standardised(grey(x.float()))
     low = shrink(guide, int(h), int(w))
     mean_guide, mean_map = box_mean(low, radius), box_mean(coarse, radius)
     covariance = box_mean(low * coarse, radius) - mean_guide * mean_map
@@ -62,6 +68,12 @@ def grey(x: Tensor) -> Tensor:
     """(B, 3, H, W) → (B, 1, H, W), weighted by LUMA."""
     red, green, blue = LUMA
     return red * x[:, :1] + green * x[:, 1:2] + blue * x[:, 2:]
+
+
+def standardised(guide: Tensor) -> Tensor:
+    """(B, 1, H, W) of mean 0 and deviation 1 in each picture; 0 where a picture is of one colour."""
+    centred = guide - guide.mean((2, 3), keepdim=True)
+    return centred * (centred.square().mean((2, 3), keepdim=True) + SMALLEST_VARIANCE).rsqrt()
 
 
 def box_mean(maps: Tensor, radius: int) -> Tensor:

@@ -10,7 +10,15 @@ from torch import Tensor
 from whymask.export.config import ExportConfig
 from whymask.export.fuse import FusedGraph
 from whymask.runtime.errors import InputError
-from whymask.train.guided import GuidedExplainer, box_mean, grey, guided_multiply_adds, guided_upsample, shrink
+from whymask.train.guided import (
+    GuidedExplainer,
+    box_mean,
+    grey,
+    guided_multiply_adds,
+    guided_upsample,
+    shrink,
+    standardised,
+)
 
 
 def by_windows(guide: np.ndarray, map_: np.ndarray, radius: int, epsilon: float) -> np.ndarray:
@@ -32,8 +40,15 @@ def by_windows(guide: np.ndarray, map_: np.ndarray, radius: int, epsilon: float)
 def test_at_one_resolution_it_is_the_guided_filter_of_the_paper():
     generator = torch.Generator().manual_seed(0)
     x, coarse = torch.randn(1, 3, 9, 7, generator=generator), torch.randn(1, 9, 7, generator=generator)
-    expected = by_windows(grey(x)[0, 0].double().numpy(), coarse[0].double().numpy(), 2, 0.05)
+    expected = by_windows(standardised(grey(x))[0, 0].double().numpy(), coarse[0].double().numpy(), 2, 0.05)
     assert guided_upsample(coarse, x, 2, 0.05)[0].flatten().numpy() == pytest.approx(expected, abs=1e-5)
+
+
+def test_a_classifiers_normalisation_does_not_matter():
+    generator = torch.Generator().manual_seed(2)
+    x, coarse = torch.rand(2, 3, 32, 32, generator=generator), torch.randn(2, 8, 8, generator=generator)
+    wide = (x - 0.48) * 255.0  # as a classifier with a deviation of 1/255 sees the same picture
+    assert torch.allclose(guided_upsample(coarse, x, 1, 0.05), guided_upsample(coarse, wide, 1, 0.05), atol=1e-4)
 
 
 def step_edge() -> tuple[Tensor, Tensor, Tensor]:
