@@ -214,12 +214,19 @@ def _row(record: dict[str, Any]) -> list[str]:
         f"{figures['near_ties']:.0f}",
         f"{figures['mask_iou_min']:.4f}",
         f"{figures['saliency_rank_min']:.4f}",
-        "yes" if record["parity"]["passed"] else "no",
+        _within(record["parity"]["figures"]),
         f"{sizes['fp32'] / 1e6:.1f} → {sizes['int8'] / 1e6:.1f}",
         f"{latency['fp32']['p50_ms']:.2f} → {latency['int8']['p50_ms']:.2f}",
         f"{ratio['value']:.2f} ({ratio['low']:.2f} to {ratio['high']:.2f})",
         "yes" if latency["valid"] else f"no: {'; '.join(latency['reasons'])}",
     ]
+
+
+def _within(figures: Sequence[dict[str, Any]]) -> str:
+    failed = [
+        f"{each['name']} {each['measured']:.3g}, allowed {each['allowed']:g}" for each in figures if not each["passes"]
+    ]
+    return f"no: {'; '.join(failed)}" if failed else "yes"
 
 
 def _pictures(name: str, rule: InputCard, count: int) -> NDArray[np.uint8]:
