@@ -19,6 +19,7 @@ from whymask.runtime.errors import ArtefactError
 from whymask.train.classifier import FrozenClassifier
 from whymask.train.explainers import Explainer
 from whymask.train.flint.interpreter import Interpreter
+from whymask.train.guided import unfiltered
 
 LARGEST_HALF = 65504.0
 HEAVY_OPS = ("Conv", "ConvTranspose", "Gemm")
@@ -47,7 +48,7 @@ def half_copies(classifier: FrozenClassifier, explainer: Explainer) -> tuple[Fro
         _absorb_statistics(body)
         _refuse_overflow(body)
         body.half()
-    half_explainer.register_module("out", ExactSum(explainer.out))
+    unfiltered(half_explainer).register_module("out", ExactSum(unfiltered(explainer).out))
     return half_classifier, half_explainer
 
 

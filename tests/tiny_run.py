@@ -56,7 +56,6 @@ def make_run(path: Path, kind: str, seed: int = 0) -> Run:
     parameters = sum(p.numel() for p in explainer.parameters())
     taps = classifier.taps if kind == "tapped" else ()
     explains = ExplainerCard(kind, parameters, taps)
-    explains = ExplainerCard(kind, parameters, taps)
     card = Card(classifier.card(), classifier.rule.to_card(), explains, fill=FILL)
     return Run(classifier, explainer, card, TrainConfig("tiny.py:build", (str(path / "absent"),)), path)
 

@@ -14,6 +14,8 @@ from whymask.train.classifier_config import ClassifierConfig, option
 
 EXPLAINERS = ("tapped", "autoencoder")
 AUTOENCODER_SIZES = ("small", "medium", "large")
+MOST_RADIUS = 8
+"""Of the guided filter, in cells."""
 MODES = ("constraint", "area", "weighted")
 TEACHERS = (
     "activation-matching",
@@ -38,6 +40,8 @@ class ExplainerConfig:
         size: of the autoencoder, `small`, `medium` or `large`.
         retention: predicted chance of keeping the class at which maps are cut, in (0, 1).
         presence: whether it tells classes that are not there, whose masks are then empty.
+        sharpen: radius of the guided filter behind it, in cells of its map; 0 for none.
+        flat: of the filter, see `whymask.train.guided.guided_upsample`'s epsilon.
     """
 
     kind: str = "tapped"
@@ -45,6 +49,8 @@ class ExplainerConfig:
     size: str = "small"
     retention: float = 0.5
     presence: bool = False
+    sharpen: int = 0
+    flat: float = 0.05
 
     def __post_init__(self) -> None:
         """Refuse unknown families and sizes."""
@@ -52,6 +58,10 @@ class ExplainerConfig:
         _check_choice("autoencoder_size", self.size, AUTOENCODER_SIZES)
         if not 4 <= self.channels <= 512:
             raise InputError(f"channels is {self.channels}, expected 4 to 512")
+        if not 0 <= self.sharpen <= MOST_RADIUS:
+            raise InputError(f"sharpen is {self.sharpen}, expected a radius of 0 to {MOST_RADIUS} cells")
+        if self.flat <= 0.0:
+            raise InputError(f"flat is {self.flat}, expected a share above 0")
 
 
 @dataclass(frozen=True)
@@ -63,6 +73,12 @@ class TrainConfig(ClassifierConfig):
     explainer: str = option("tapped", "tapped reads the classifier's activations; autoencoder reads pixels.")
     channels: int = option(32, "Width of the tapped decoder, 4 to 512.")
     autoencoder_size: str = option("small", "small, medium or large: about 0.2, 0.6 or 2.4 million parameters.")
+
+    sharpen: int = option(
+        0,
+        "Radius, in cells of the map, of a guided filter that takes it to the picture's edges; 0: none, 1 is usual.",
+    )
+    flat: float = option(0.05, "Share of the picture's variance below which a window has no edge (--sharpen).")
 
     steps: int = option(2000, "Optimiser steps.")
     batch_size: int = option(24, "Images a step, over all processes.")
@@ -203,7 +219,13 @@ class TrainConfig(ClassifierConfig):
         """The part that builds the explainer."""
         retention = self.retention if self.mode == "constraint" else 0.5
         return ExplainerConfig(
-            self.explainer, self.channels, self.autoencoder_size, retention, presence=self.presence > 0
+            self.explainer,
+            self.channels,
+            self.autoencoder_size,
+            retention,
+            presence=self.presence > 0,
+            sharpen=self.sharpen,
+            flat=self.flat,
         )
 
 

@@ -350,5 +350,8 @@ def _strided(inputs: int, outputs: int) -> nn.Sequential:
 
 
 def build_explainer(config: ExplainerConfig, classifier: FrozenClassifier) -> Explainer:
-    """An untrained explainer for a classifier."""
-    return TappedExplainer(classifier, config) if config.kind == "tapped" else Autoencoder(classifier, config)
+    """An untrained explainer for a classifier, with the guided filter behind it where it is asked for."""
+    from whymask.train.guided import GuidedExplainer  # which is an explainer itself
+
+    made = TappedExplainer(classifier, config) if config.kind == "tapped" else Autoencoder(classifier, config)
+    return GuidedExplainer(made, config.sharpen, config.flat) if config.sharpen else made

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from whymask.runtime.errors import InputError
 from whymask.train.explainers import Explainer
+from whymask.train.levels import Breaking
 
 LUMA = (0.299, 0.587, 0.114)
 """Weights of red, green and blue in the guide (ITU-R BT.601)."""
@@ -100,10 +101,13 @@ def guided_multiply_adds(h: int, w: int, height: int, width: int, radius: int) -
 
 
 class GuidedExplainer(Explainer):
-    """A trained explainer whose map is brought to the picture's size by the filter. It has no weights of its own.
+    """An explainer whose map is brought to the picture's size by the filter, which has no weights of its own.
+
+    The filter is linear in the map and keeps constants: to filter a map that is cut at a level and divided by a
+    temperature is to cut the filtered map. So training learns from the filtered map, and the level stays.
 
     Args:
-        explainer: trained; it stays as it is.
+        explainer: trained or not; it stays as it is.
         radius, epsilon: see `guided_upsample`.
     """
 
@@ -125,8 +129,26 @@ class GuidedExplainer(Explainer):
         coarse = self.inner(features, x, logits, target, against, predicted)
         return guided_upsample(coarse, x, self.radius, self.epsilon)
 
+    def ranking_and_breaking(
+        self,
+        features: list[Tensor],
+        x: Tensor,
+        logits: Tensor,
+        target: Tensor,
+        against: Tensor | None = None,
+        absent: Tensor | None = None,
+    ) -> tuple[Tensor, Breaking]:
+        """As of the base class, but the map is float32 (B, 1, H, W)."""
+        ranking, breaking = self.inner.ranking_and_breaking(features, x, logits, target, against, absent)
+        return guided_upsample(ranking[:, 0], x, self.radius, self.epsilon)[:, None], breaking
+
     def forward_classes(self, features: list[Tensor], x: Tensor, logits: Tensor, targets: Tensor) -> Tensor:
         """As of the base class, but float32 (B, K, H, W)."""
         coarse = self.inner.forward_classes(features, x, logits, targets)
         each = [guided_upsample(coarse[:, k], x, self.radius, self.epsilon) for k in range(int(targets.shape[1]))]
         return torch.stack(each, dim=1)
+
+
+def unfiltered(explainer: Explainer) -> Explainer:
+    """The explainer in front of the filter, where there is one."""
+    return explainer.inner if isinstance(explainer, GuidedExplainer) else explainer

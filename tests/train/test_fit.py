@@ -217,6 +217,24 @@ def test_a_run_refuses_another_classifier(config: TrainConfig, tmp_path: Path) -
         load_run(tmp_path / "run", weights=str(tmp_path / "other.pth"))
 
 
+def test_a_sharpened_run_trains_is_read_back_and_gives_maps_of_the_pictures_size(
+    config: TrainConfig, tmp_path: Path
+) -> None:
+    before = classifier_from_config(config).sha256()
+    run = train(replace(config, sharpen=1), tmp_path / "run")
+    again = load_run(tmp_path / "run")
+    assert run.classifier.sha256() == before
+    assert same(dict(run.explainer.state_dict()), dict(again.explainer.state_dict()))
+    plain = train(config, tmp_path / "plain")
+    x = torch.randn(2, 3, *(plain.classifier.rule.height, plain.classifier.rule.width))
+    sizes = []
+    for each in (plain, again):
+        with torch.no_grad():
+            logits, features = each.classifier.with_taps(x)
+            sizes.append(tuple(each.explainer(features, x, logits, logits.argmax(1)).shape[1:]))
+    assert sizes[0] < sizes[1] == tuple(x.shape[2:])
+
+
 def test_an_explainer_of_another_configuration_is_one_message(config: TrainConfig, tmp_path: Path) -> None:
     train(config, tmp_path / "run")
     file = tmp_path / "run" / "config.json"
@@ -245,6 +263,9 @@ def test_weights_in_the_folder_of_a_run_move_with_it(config: TrainConfig, tmp_pa
     ("field", "value", "message"),
     [
         ("steps", 0, "steps is 0, expected a number above 0"),
+        ("sharpen", -1, "sharpen is -1, expected a radius of 0 to 8 cells"),
+        ("sharpen", 9, "sharpen is 9, expected a radius of 0 to 8 cells"),
+        ("flat", 0.0, "flat is 0.0, expected a share above 0"),
         ("alpha", 1.0, r"alpha is 1.0, expected a number in \(0, 1\)"),
         ("mode", "magic", "mode is 'magic', expected one of constraint, area, weighted"),
         ("min_area", 0.95, "min_area 0.95 must be below max_area 0.9"),

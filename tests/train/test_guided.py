@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +11,9 @@ from torch import Tensor
 
 from whymask.export.config import ExportConfig
 from whymask.export.fuse import FusedGraph
+from whymask.export.onnx_from_run import export_run
 from whymask.runtime.errors import InputError
+from whymask.train.explainers import TEMPERATURE
 from whymask.train.guided import (
     GuidedExplainer,
     box_mean,
@@ -110,6 +114,31 @@ def test_a_guided_explainer_gives_a_map_of_the_pictures_size_and_leaves_the_logi
     assert saliency.shape == mask.shape == (2, SIZE, SIZE)
     assert coarse.shape[-1] < SIZE
     assert torch.equal(mask, (saliency >= run.card.threshold).to(torch.uint8))
+
+
+def test_training_learns_from_the_map_that_is_deployed(tmp_path):
+    run = make_run(tmp_path, "tapped")
+    guided = GuidedExplainer(run.explainer.requires_grad_(True), 1, 0.05).eval()
+    x = torch.randn(2, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(5))
+    logits, features = run.classifier.with_taps(x)
+    target = logits.argmax(1)
+    ranking, breaking = guided.ranking_and_breaking(features, x, logits, target)
+    saliency = guided(features, x, logits, target, predicted=True)
+    level = ranking[:, 0] - TEMPERATURE * saliency
+    assert ranking.shape == (2, 1, SIZE, SIZE)
+    assert torch.allclose(level, level.mean((1, 2), keepdim=True).expand_as(level), atol=1e-4)
+    (ranking.square().sum() + breaking.centre.sum() + breaking.scale.sum()).backward()
+    without = [name for name, each in guided.inner.out.named_parameters() if each.grad is None or not each.grad.any()]
+    assert without in ([], ["bias"])  # a constant is lost by standardising
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_a_guided_run_is_exported_within_its_gates(tmp_path, precision: str):
+    run = make_run(tmp_path, "tapped")
+    guided = replace(run, explainer=GuidedExplainer(run.explainer, 1, 0.05).eval())
+    card = export_run(guided, tmp_path / "fused.onnx", precision=precision, max_batch=4)
+    assert (card.explainer.height, card.explainer.width) == (SIZE, SIZE)
+    assert card.metrics["parity_top1_agreement"] == 1.0
 
 
 def test_several_classes_are_filtered_one_by_one(tmp_path):
