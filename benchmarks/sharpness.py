@@ -5,8 +5,9 @@
 
 → `-o` as JSON with every picture's number, and the same as a page beside it (`.md`). The base's taps are taken, then
 without the finest, then without the two finest: each halves the map's resolution. The coarser ones are exported a
-second time with `whymask.train.guided` behind them, without training. All is measured on exported graphs; cost is what
-they add to the classifier alone. The threshold of a guided graph is not calibrated, so nothing here is judged at one.
+second time with `whymask.train.guided` behind them, without training (*guided*), and trained with the filter in place
+(`whymask train --sharpen`: *sharpen*). All is measured on exported graphs; cost is what they add to the classifier alone.
+The threshold of a *guided* graph is not calibrated, so nothing here is judged at one.
 """
 
 from __future__ import annotations
@@ -161,10 +162,10 @@ def added_multiply_adds(facts: dict[str, Any], guide: dict[str, Any] | None, hei
 
 
 def measure(base: Base, folder: Path, steps: int, limit: int, radius: int, epsilon: float, seconds: float) -> Study:
-    """Train the maps, export them plain and guided, judge and time them all."""
+    """Train the maps, export them plain and guided, train the guided ones too, judge and time them all."""
     variants, rows = variants_of(base), []
     pictures = spread(base.pictures, limit or None)
-    with track(2 * len(variants) - 1, f"{NAME} on {base.name}", "graphs") as bar:
+    with track(3 * len(variants) - 2, f"{NAME} on {base.name}", "graphs") as bar:
         for position, variant in enumerate(variants):
             graph = train_variant(base, variant, folder, steps=steps)
             plain = _row(variant, graph, pictures, None, seconds)
@@ -175,6 +176,10 @@ def measure(base: Base, folder: Path, steps: int, limit: int, radius: int, epsil
                 named = Variant(f"{variant.name} + guided", {**variant.fields, "guided": guide})
                 rows.append(_row(named, export_guided(graph, radius, epsilon), pictures, guide, seconds))
                 bar.advance(note=named.name)
+                learned = Variant(f"{variant.name}, sharpen", {**variant.fields, "sharpen": radius, "flat": epsilon})
+                graph = train_variant(base, learned, folder, steps=steps)
+                rows.append(_row(learned, graph, pictures, guide, seconds))
+                bar.advance(note=learned.name)
     return Study(NAME, base.name, tuple(path.name for path in pictures), COLUMNS, tuple(rows))
 
 

@@ -140,7 +140,8 @@ class GuidedExplainer(Explainer):
     ) -> tuple[Tensor, Breaking]:
         """As of the base class, but the map is float32 (B, 1, H, W)."""
         ranking, breaking = self.inner.ranking_and_breaking(features, x, logits, target, against, absent)
-        return guided_upsample(ranking[:, 0], x, self.radius, self.epsilon)[:, None], breaking
+        sharp = guided_upsample(ranking[:, 0], x, self.radius, self.epsilon)[:, None]
+        return sharp, breaking._replace(unfiltered=ranking)
 
     def forward_classes(self, features: list[Tensor], x: Tensor, logits: Tensor, targets: Tensor) -> Tensor:
         """As of the base class, but float32 (B, K, H, W)."""

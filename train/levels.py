@@ -30,12 +30,15 @@ class Breaking(NamedTuple):
     Attributes:
         presence: logit of the chance that the class is there, float32 (B,); None where that is not learned.
         absent: the same for another class, where one was asked about.
+        unfiltered: the map in front of a guided filter, float32 (B, 1, h, w), whose roughness counts: edges that the
+            filter takes from the picture are wanted. None where there is no filter.
     """
 
     centre: Tensor
     scale: Tensor
     presence: Tensor | None = None
     absent: Tensor | None = None
+    unfiltered: Tensor | None = None
 
     def level_for(self, retention: float) -> Tensor:
         """The highest level at which the class is kept with a predicted chance of `retention`, in (0, 1)."""

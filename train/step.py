@@ -132,7 +132,8 @@ class Objective:
             terms["kept"] = kept.float()
         else:
             loss, terms = self._taught(asked, ranking, mask, draw, lesson, generator)
-        terms["tv"] = config.tv * total_variation(ranking)
+        rough = ranking if breaking.unfiltered is None else breaking.unfiltered
+        terms["tv"] = config.tv * total_variation(rough)
         terms["binarisation"] = config.binarisation * binarisation(soft)
         if config.necessity and lesson is None:
             dropped = masked(x, 1.0 - mask, fill_background(x, self.fill))

@@ -126,6 +126,7 @@ def test_training_learns_from_the_map_that_is_deployed(tmp_path):
     saliency = guided(features, x, logits, target, predicted=True)
     level = ranking[:, 0] - TEMPERATURE * saliency
     assert ranking.shape == (2, 1, SIZE, SIZE)
+    assert breaking.unfiltered is not None and breaking.unfiltered.shape[-1] < SIZE
     assert torch.allclose(level, level.mean((1, 2), keepdim=True).expand_as(level), atol=1e-4)
     (ranking.square().sum() + breaking.centre.sum() + breaking.scale.sum()).backward()
     without = [name for name, each in guided.inner.out.named_parameters() if each.grad is None or not each.grad.any()]
