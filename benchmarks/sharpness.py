@@ -6,8 +6,8 @@
 → `-o` as JSON with every picture's number, and the same as a page beside it (`.md`). The base's taps are taken, then
 without the finest, then without the two finest: each halves the map's resolution. The coarser ones are exported a
 second time with `whymask.train.guided` behind them, without training (*guided*), and trained with the filter in place
-(`whymask train --sharpen`: *sharpen*). All is measured on exported graphs; cost is what they add to the classifier alone.
-The threshold of a *guided* graph is not calibrated, so nothing here is judged at one.
+(`whymask train --sharpen`: *sharpen*). All is measured on exported graphs; cost is what they add to the classifier
+alone. The threshold of a *guided* graph is not calibrated, so nothing here is judged at one.
 """
 
 from __future__ import annotations
@@ -58,6 +58,8 @@ from whymask.runtime.explainer import Explainer
 from whymask.runtime.progress import track
 
 NAME = "sharpness"
+GUIDED, SHARPENED = " + guided", ", sharpen"
+"""What the names of filtered rows end in: filtered after training, and trained with the filter."""
 MOST_MAPS = 3
 """Resolutions that are compared: the base's own, a half and a quarter of it."""
 GUIDED_FILE = "guided.onnx"
@@ -173,10 +175,10 @@ def measure(base: Base, folder: Path, steps: int, limit: int, radius: int, epsil
             bar.advance(note=variant.name)
             if position:
                 guide = {"radius": radius, "epsilon": epsilon, "map": plain.facts[0]["map"]}
-                named = Variant(f"{variant.name} + guided", {**variant.fields, "guided": guide})
+                named = Variant(f"{variant.name}{GUIDED}", {**variant.fields, "guided": guide})
                 rows.append(_row(named, export_guided(graph, radius, epsilon), pictures, guide, seconds))
                 bar.advance(note=named.name)
-                learned = Variant(f"{variant.name}, sharpen", {**variant.fields, "sharpen": radius, "flat": epsilon})
+                learned = Variant(f"{variant.name}{SHARPENED}", {**variant.fields, "sharpen": radius, "flat": epsilon})
                 graph = train_variant(base, learned, folder, steps=steps)
                 rows.append(_row(learned, graph, pictures, guide, seconds))
                 bar.advance(note=learned.name)
@@ -237,10 +239,11 @@ def guided_lines(study: Study) -> str:
     by_name = {row.variant.name: row for row in study.rows}
     lines = []
     for name, row in by_name.items():
-        plain = by_name.get(name.removesuffix(" + guided"))
+        plain = by_name.get(name.removesuffix(GUIDED).removesuffix(SHARPENED))
         if plain is not None and plain is not row:
             changes = ", ".join(f"{column} {cell(paired(row, plain, column))}" for column in JUDGED)
-            lines.append(f"- The filter on {plain.variant.name} changes: {changes}.")
+            when = "trained with" if name.endswith(SHARPENED) else "put behind"
+            lines.append(f"- The filter {when} {plain.variant.name} changes: {changes}.")
     return "\n".join(lines)
 
 
