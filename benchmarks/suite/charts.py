@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import html
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -108,11 +108,7 @@ def dots_chart(dots: Sequence[Dot], title: str, caption: str) -> Html:
     margin = 0.05 * (high - low) or 0.05
     low, high = low - margin, high + margin
     height = TOP + ROW * len(dots) + BOTTOM
-    parts = []
-    for value in round_ticks(low, high):
-        x = _dot_place(value, low, high)
-        parts.append(f'<path class="grid" d="M{x} {TOP}V{height - BOTTOM}"/>')
-        parts.append(_words(x, height - BOTTOM + 16, f"{value:.6g}", "soft", "middle"))
+    parts = _ruled(low, high, height, lambda value: _dot_place(value, low, high))
     parts.append(_words((NAMES + WIDTH) / 2, height - 8, title, "ink", "middle"))
     for row, (dot, colour) in enumerate(zip(dots, _colours([dot.strong for dot in dots]), strict=True)):
         y = TOP + ROW * row + ROW / 2
@@ -159,11 +155,7 @@ def bars_chart(values: NDArray[np.float64], label: str, caption: str, bins: int 
     """
     counts, edges = np.histogram(values, bins=bins)
     low, span, most = float(edges[0]), float(edges[-1] - edges[0]), int(counts.max())
-    parts = []
-    for value in round_ticks(low, low + span):
-        x = _across((value - low) / span, 1.0)
-        parts.append(f'<path class="grid" d="M{x} {TOP}V{HEIGHT - BOTTOM}"/>')
-        parts.append(_words(x, HEIGHT - BOTTOM + 16, f"{value:.6g}", "soft", "middle"))
+    parts = _ruled(low, low + span, HEIGHT, lambda value: _across((value - low) / span, 1.0))
     for count, left, right in zip(counts.tolist(), edges[:-1].tolist(), edges[1:].tolist(), strict=True):
         x, y, end = _across((left - low) / span, 1.0), _up(count, most), _across((right - low) / span, 1.0)
         size = f'width="{max(end - x - 1, 0.5):.1f}" height="{HEIGHT - BOTTOM - y:.1f}"'
@@ -178,7 +170,7 @@ def bars_chart(values: NDArray[np.float64], label: str, caption: str, bins: int 
 
 
 def round_ticks(low: float, high: float) -> list[float]:
-    """Three to six values between two ends, steps of 1, 2 or 5 times a power of ten apart.
+    """Three to eight values between two ends, steps of 1, 2 or 5 times a power of ten apart.
 
     Args:
         low, high: the ends, low < high.
@@ -202,6 +194,16 @@ def side_by_side(charts: Sequence[str]) -> Html:
 def _colours(strong: Sequence[bool]) -> list[str]:
     others = iter(OTHERS * (len(strong) // len(OTHERS) + 1))
     return [FIRST if each else next(others) for each in strong]
+
+
+def _ruled(low: float, high: float, height: int, place: Callable[[float], float]) -> list[str]:
+    """Upright grid lines at round numbers, with these below; `place` tells where a number is."""
+    parts = []
+    for value in round_ticks(low, high):
+        x = place(value)
+        parts.append(f'<path class="grid" d="M{x} {TOP}V{height - BOTTOM}"/>')
+        parts.append(_words(x, height - BOTTOM + 16, f"{value:.6g}", "soft", "middle"))
+    return parts
 
 
 def _round_top(highest: float) -> float:
