@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from whymask.runtime.backends import TensorInfo
-from whymask.runtime.card import CLASSIFIER_PASSES, QUANTISED, Card
+from whymask.runtime.card import CLASSIFIER_PASSES, QUANTISED, Card, GuaranteeCard
 from whymask.runtime.describe_engine import engine_record, engine_rows
 from whymask.runtime.engine_card import EngineCard, read_sidecar, sidecar_path
 from whymask.runtime.errors import ArtefactError
@@ -101,20 +101,36 @@ def guarantee_in_words(card: Card) -> str:
     promise = card.guarantee
     if promise is None:
         return f"No promise: the threshold {card.threshold:g} was not calibrated."
-    measured = (
-        f"Measured on {promise.n} held-out images at the threshold {card.threshold:g}: {percent(promise.retention)} "
-        f"kept their class with {percent(promise.mean_area)} of the pixels shown on average."
+    return promise_in_words(
+        promise, card.threshold, shown="only what the mask keeps", judged="images", like="pictures", parts="pixels"
     )
-    confidence = percent(1 - promise.delta)
+
+
+def promise_in_words(
+    promise: GuaranteeCard, threshold: float, *, shown: str, judged: str, like: str, parts: str
+) -> str:
+    """What is promised of a threshold, and on what evidence.
+
+    Args:
+        promise: of it.
+        threshold: of the card.
+        shown: what the classifier is shown.
+        judged: what was held out, and `like` what the promise is for, in the plural.
+        parts: what is shown or not, in the plural.
+    """
+    measured = (
+        f"Measured on {promise.n} held-out {judged} at the threshold {threshold:g}: {_percent(promise.retention)} "
+        f"kept their class with {_percent(promise.mean_area)} of the {parts} shown on average."
+    )
+    asked, confidence = _percent(1 - promise.alpha), _percent(1 - promise.delta)
     if promise.met:
         return (
-            f"Shown only what the mask keeps, the classifier keeps its top class for at least "
-            f"{percent(1 - promise.alpha)} of pictures like those of the calibration, with confidence {confidence}. "
-            f"{measured}"
+            f"Shown {shown}, the classifier keeps its top class for at least {asked} of {like} like those of the "
+            f"calibration, with confidence {confidence}. {measured}"
         )
     return (
-        f"NOT met: {percent(1 - promise.alpha)} was asked for, and with confidence {confidence} no more than "
-        f"{percent(promise.lower_bound)} can be promised. {measured}"
+        f"NOT met: {asked} was asked for, and with confidence {confidence} no more than "
+        f"{_percent(promise.lower_bound)} can be promised. {measured}"
     )
 
 
@@ -233,6 +249,5 @@ def _classes(card: Card) -> str:
     return f"{card.classifier.num_classes}{shown}"
 
 
-def percent(share: float) -> str:
-    """A share for people, such as `94.8 %`."""
+def _percent(share: float) -> str:
     return f"{share * 100:.3g} %"

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from whymask.runtime.describe import percent, quantity
+from whymask.runtime.describe import promise_in_words, quantity
 from whymask.runtime.errors import ArtefactError
 from whymask.runtime.files import sha256_of
 from whymask.runtime.onnx_wire import metadata, operators
@@ -80,21 +80,8 @@ def describe_text(path: Path) -> TextDescription:
 
 def text_guarantee_in_words(card: TextCard) -> str:
     """What the card promises, and on what evidence."""
-    promise = card.guarantee
-    measured = (
-        f"Measured on {promise.n} held-out texts at the threshold {card.threshold:g}: {percent(promise.retention)} "
-        f"kept their class with {percent(promise.mean_area)} of the tokens shown on average."
-    )
-    asked, confidence = percent(1 - promise.alpha), percent(1 - promise.delta)
-    if promise.met:
-        return (
-            f"Shown the rationale alone, PAD elsewhere, the classifier keeps its top class for at least {asked} of "
-            f"texts like those of the calibration, with confidence {confidence}. {measured}"
-        )
-    return (
-        f"NOT met: {asked} was asked for, and with confidence {confidence} no more than {percent(promise.lower_bound)} "
-        f"can be promised. {measured}"
-    )
+    shown = "the rationale alone, PAD elsewhere"
+    return promise_in_words(card.guarantee, card.threshold, shown=shown, judged="texts", like="texts", parts="tokens")
 
 
 def text_lines(description: TextDescription) -> list[str]:
