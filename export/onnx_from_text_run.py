@@ -67,19 +67,19 @@ def export_text_run(
     """
     if out.suffix != ".onnx":
         raise InputError(f"output file is {out.name!r}, expected a name ending in .onnx")
+    compared = [run.classifier.tokenise(text) for text in texts] if texts else _made_up(run)
+    check_special(run.classifier, compared)  # before the graphs, which take far longer
+    check_tokenizer(run.classifier, compared)
     fused, alone = (
         _exported(run, graph.eval(), names, opset, max_batch)
         for graph, names in ((FusedTextGraph(run), OUTPUTS), (TextClassifierGraph(run), (LOGITS,)))
     )
-    compared = [run.classifier.tokenise(text) for text in texts] if texts else _made_up(run)
     figures = text_parity(run, fused.SerializeToString(), alone.SerializeToString(), compared)
     stated = {f"parity_{name.removesuffix('_min')}": value for name, value in figures.items()}
     stated |= {"parity_texts": float(len(compared)), "parity_synthetic": float(not texts)}
     versions = run.card.versions | installed_versions(PACKAGES) | {"opset": str(opset)}
     card = replace(run.card, metrics=run.card.metrics | stated, versions=versions)
     check(figures, TOLERANCE, "the graph disagrees with the torch modules", "Nothing was written")
-    check_special(run.classifier, compared)
-    check_tokenizer(run.classifier, compared)
     for key, value in ((METADATA_KEY, card.to_json()), (TOKENIZER_KEY, run.classifier.tokenizer_json)):
         if value:
             entry = fused.metadata_props.add()
