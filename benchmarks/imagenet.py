@@ -174,11 +174,12 @@ def train(
 
     Example: python -m whymask.benchmarks.imagenet train mobilenet_v2_tf
     """
+    from whymask.export.onnx_from_run import export_run
     from whymask.train import fit
 
     config = train_config(classifier, data_root())
-    fit.train(replace(config, steps=steps) if steps else config, RUNS / classifier, resume=resume)
-    export(classifier)
+    run = fit.train(replace(config, steps=steps) if steps else config, RUNS / classifier, resume=resume)
+    export_run(run, RUNS / classifier / GRAPH_FILE)
 
 
 @app.command()

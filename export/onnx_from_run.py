@@ -48,8 +48,9 @@ STAGES = 4
 """Steps that `on_stage` is told of."""
 
 NOT_WRITTEN = "Nothing was written; --keep writes the file all the same"
-MORE_EXACT = ", --precision fp32 is the more exact form"
 """What to do where a gate fails."""
+MORE_EXACT = ", --precision fp32 is the more exact form"
+"""What else, in another precision."""
 
 OnStage = Callable[[str], None]
 

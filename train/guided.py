@@ -24,7 +24,6 @@ from whymask.train.levels import Breaking
 LUMA = (0.299, 0.587, 0.114)
 """Weights of red, green and blue in the guide (ITU-R BT.601)."""
 
-
 SMALLEST_VARIANCE = 1e-8
 """Of a picture that has any contrast, in the units of any normalisation."""
 
