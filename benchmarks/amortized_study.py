@@ -21,7 +21,7 @@ from whymask.benchmarks.amortized_work import Student, TaughtMasks, kept_student
 from whymask.benchmarks.rationale_texts import ReasonedText
 from whymask.benchmarks.rationales import GRADIENT, MARC, OCCLUSION, RANDOM, columns, cut_figures, figures_of
 from whymask.benchmarks.text_latency import text_latency
-from whymask.runtime.errors import InputError
+from whymask.runtime.errors import InputError, MissingExtra
 from whymask.runtime.progress import track
 from whymask.train.text.record import CUT
 
@@ -59,6 +59,29 @@ class Plan:
     marc: Mapping[str, Any]
     seconds: float
     work: Path
+
+
+def plan_of(student_steps: int, steps: int, seconds: float, seed: int, work: Path) -> Plan:
+    """A plan from what both studies' commands are told.
+
+    Args:
+        student_steps: of the student's training.
+        steps: of MaRC a text.
+        seconds, work: see `Plan`.
+        seed: of training and explanations.
+
+    Raises:
+        MissingExtra: torch or onnx is not installed.
+    """
+    try:
+        import onnx  # noqa: F401
+
+        from whymask.train.text.amortized_config import AmortizedConfig
+        from whymask.train.text.marc import TextMarcConfig
+    except ModuleNotFoundError as error:
+        raise MissingExtra(str(error.name), "export", "study amortized explainers of texts") from None
+    marc = dataclasses.asdict(TextMarcConfig(steps=steps, seed=seed))
+    return Plan(AmortizedConfig(steps=student_steps, seed=seed), marc, seconds, work)
 
 
 def study_of(
@@ -100,18 +123,17 @@ def study_of(
         "guarantee": dataclasses.asdict(run.card.guarantee),
         "head_parameters": run.card.parameters,
         **measure(classifier, judged, methods, taught, run.card.threshold),
-        **exported(run, [each.text for each in judged], plan),
+        **exported(run, tokens, plan),
     }
 
 
-def exported(run: TextRun, texts: Sequence[str], plan: Plan) -> dict[str, Any]:
+def exported(run: TextRun, texts: Sequence[Tokens], plan: Plan) -> dict[str, Any]:
     """Parity of the student's graph with torch on these texts, and its latency beside the classifier alone."""
     from whymask.export.onnx_from_text_run import export_text_run
 
     file = plan.work / "student.onnx"
-    card = export_text_run(run, file, texts=texts)
-    rows = [run.classifier.tokenise(text).ids for text in texts]
-    return {"parity": card.metrics, "latency": text_latency(file, rows, plan.seconds)}
+    card = export_text_run(run, file, texts=[each.text for each in texts])
+    return {"parity": card.metrics, "latency": text_latency(file, [each.ids for each in texts], plan.seconds)}
 
 
 def train_students(classifier: ReadableClassifier, learn: Sequence[Tokens], plan: Plan) -> dict[str, Student]:

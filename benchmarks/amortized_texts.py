@@ -8,19 +8,17 @@ compared. `film_reviews.py` asks the same of real texts and a real encoder.
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated
 
 import typer
 
-from whymask.benchmarks.amortized_study import Plan, study_of
+from whymask.benchmarks.amortized_study import plan_of, study_of
 from whymask.benchmarks.amortized_texts_page import GENERATED, page_from_record
 from whymask.benchmarks.program import publish, run_program
 from whymask.benchmarks.rationale_texts import make_texts
 from whymask.benchmarks.rationales import RESULTS, read_trained, right_texts, torch_facts, train_on_texts
-from whymask.runtime.errors import MissingExtra
 
 SCHEMA_VERSION = 1
 KIND = "whymask.amortized-texts"
@@ -46,20 +44,12 @@ def study(
     / "amortized.json",
 ) -> None:
     """Train, explain, judge, time, write the record and its page."""
-    try:
-        import onnx  # noqa: F401
-
-        from whymask.train.text.amortized_config import AmortizedConfig
-        from whymask.train.text.marc import TextMarcConfig
-    except ModuleNotFoundError as error:
-        raise MissingExtra(str(error.name), "export", "study amortized explainers of texts") from None
-    classifier, told = train_on_texts(training_steps, seed) if kept is None else read_trained(kept)
-    # Neither the classifier nor a head saw these: other seeds' texts.
-    opinions = [each for each in make_texts(3 * count, seed + 2) if each.spans]
-    learn = [each.text for each in make_texts(STUDENT_TEXTS, seed + 3)]
-    marc = dataclasses.asdict(TextMarcConfig(steps=steps, seed=seed))
     with TemporaryDirectory() as temporary:
-        plan = Plan(AmortizedConfig(steps=student_steps, seed=seed), marc, seconds, work or Path(temporary))
+        plan = plan_of(student_steps, steps, seconds, seed, work or Path(temporary))
+        classifier, told = train_on_texts(training_steps, seed) if kept is None else read_trained(kept)
+        # Neither the classifier nor a head saw these: other seeds' texts.
+        opinions = [each for each in make_texts(3 * count, seed + 2) if each.spans]
+        learn = [each.text for each in make_texts(STUDENT_TEXTS, seed + 3)]
         found = study_of(classifier, learn, right_texts(classifier, opinions)[:count], plan, "small transformer")
     record = {"kind": KIND, "schema": SCHEMA_VERSION, "classifier": told, "seed": seed, **torch_facts(), **found}
     publish(out, record, page_from_record(record, GENERATED))

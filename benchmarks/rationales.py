@@ -167,7 +167,7 @@ def torch_facts() -> dict[str, Any]:
 
 def train_on_texts(steps: int, seed: int) -> tuple[WordClassifier, dict[str, Any]]:
     """The small classifier, and what the record says of it."""
-    from whymask.train.text.fit_transformer import TextFitConfig, fit_word_classifier, text_accuracy
+    from whymask.train.text.fit_transformer import TextFitConfig, fit_word_classifier
 
     texts, held_out = make_texts(TRAINING_TEXTS, seed), make_texts(ACCURACY_TEXTS, seed + 1)
     config = TextFitConfig(steps=steps, seed=seed)
@@ -175,15 +175,22 @@ def train_on_texts(steps: int, seed: int) -> tuple[WordClassifier, dict[str, Any
         classifier = fit_word_classifier(
             [each.text for each in texts], [each.label for each in texts], LABELS, config, lambda _: bar.advance()
         )
+    return classifier, dataclasses.asdict(config) | classifier_facts(classifier, len(texts), held_out)
+
+
+def classifier_facts(
+    classifier: ReadableClassifier, training_texts: int, held_out: Sequence[ReasonedText]
+) -> dict[str, Any]:
+    """What a record says of a classifier: size, texts that it learned from, and its accuracy on others."""
+    from whymask.train.text.fit_transformer import text_accuracy
+
     share = text_accuracy(classifier, [each.text for each in held_out], [each.label for each in held_out])
-    told = {
-        **dataclasses.asdict(config),
-        "training_texts": len(texts),
-        "parameters": sum(parameter.numel() for parameter in classifier.net.parameters()),
+    return {
+        "training_texts": training_texts,
+        "parameters": sum(parameter.numel() for parameter in classifier.module.parameters()),
         "accuracy": round(share, 5),
         "accuracy_texts": len(held_out),
     }
-    return classifier, told
 
 
 def read_trained(folder: Path) -> tuple[WordClassifier, dict[str, Any]]:
