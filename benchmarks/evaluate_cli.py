@@ -53,6 +53,14 @@ Costly = Annotated[
         help="Pictures a set, evenly spread, on which maps that perturb or optimise are made; compared on these alone.",
     ),
 ]
+Earlier = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="JSON",
+        help="An earlier evaluation of the same classifier on the same pictures: what it says of costly maps stands "
+        "for the pictures outside --costly. [default: none]",
+    ),
+]
 Threads = Annotated[
     int | None, typer.Option(min=1, help="Cores to use. [default: all that this process may, 8 at most]")
 ]
@@ -78,6 +86,7 @@ def evaluate(
     rise_masks: RiseMasks = 1000,
     optimise_steps: OptimiseSteps = 0,
     costly: Costly = 30,
+    earlier: Earlier = None,
     threads: Threads = None,
     seed: Seed = 0,
     provider: Provider = None,
@@ -102,10 +111,10 @@ def evaluate(
         check_output(output)
     options = {"--data": data, "--run": run, "--maps": maps, "--metrics": metrics, "--truth": truth, "--limit": limit}
     options |= {"--rise-masks": rise_masks, "--optimise-steps": optimise_steps, "--costly": costly}
-    options |= {"--threads": threads, "--seed": seed, "--provider": provider}
+    options |= {"--earlier": earlier, "--threads": threads, "--seed": seed, "--provider": provider}
     command = _command(file, options)
     settings = EvaluateSettings(
-        run, maps, metrics, rise_masks, optimise_steps, seed, provider, command, costly, threads, _say
+        run, maps, metrics, rise_masks, optimise_steps, seed, provider, command, costly, threads, _say, earlier
     )
     found = evaluate_graph(file, picture_sets(data, truth, limit), settings)
     written = write_evaluation(found, output) if output is not None else []

@@ -60,6 +60,11 @@ LEAK_PICTURES = 600
 RETRAIN_STEPS = 400
 """Of the explainer that learns from the shuffled classifier: by then the real ones rank as well as they ever will."""
 
+COSTLY_HELP = (
+    "Pictures a set on which maps that perturb or optimise are made again; the rest of their figures is taken from the "
+    "committed result. 0: all."
+)
+
 app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False)
 
 
@@ -88,7 +93,11 @@ def train(
 
 
 @app.command()
-def suite(classifier: str, limit: int = typer.Option(PICTURES, help="Pictures a set.")) -> None:
+def suite(
+    classifier: str,
+    limit: int = typer.Option(PICTURES, help="Pictures a set."),
+    costly: int = typer.Option(0, help=COSTLY_HELP),
+) -> None:
     """Judge all maps by all metrics.
 
     Example: python -m whymask.benchmarks.explanations suite mobilenet_v2_tf
@@ -97,11 +106,15 @@ def suite(classifier: str, limit: int = typer.Option(PICTURES, help="Pictures a 
     from whymask.benchmarks.suite.measured import PictureSet
 
     sets = [limited(PictureSet(name, images), limit) for name, images in evaluation_sets(data_root()).items()]
-    _evaluate(classifier, "suite", sets)
+    _evaluate(classifier, "suite", sets, costly)
 
 
 @app.command()
-def located(classifier: str, limit: int = typer.Option(PICTURES, help="Pictures a set.")) -> None:
+def located(
+    classifier: str,
+    limit: int = typer.Option(PICTURES, help="Pictures a set."),
+    costly: int = typer.Option(0, help=COSTLY_HELP),
+) -> None:
     """Judge where the maps point, against boxes and planted objects that the classifier knows.
 
     Example: python -m whymask.benchmarks.explanations located mobilenet_v2_tf
@@ -119,7 +132,7 @@ def located(classifier: str, limit: int = typer.Option(PICTURES, help="Pictures 
             for each in (boxed_images(images / "imagenet_val_boxes"), planted_objects(images / "planted_objects"))
         ]
     sets = [limited(PictureSet(e.name, e.images, e.truth, e.stated), limit) for e in known_ones]
-    _evaluate(classifier, "located", sets, metrics=("truth",))
+    _evaluate(classifier, "located", sets, costly, metrics=("truth",))
 
 
 @app.command()
@@ -193,8 +206,8 @@ def everything() -> None:
     for classifier in imagenet.SETTINGS:
         train(classifier, steps=0, resume=False)
     for classifier in imagenet.SETTINGS:
-        suite(classifier, limit=PICTURES)
-        located(classifier, limit=PICTURES)
+        suite(classifier, limit=PICTURES, costly=0)
+        located(classifier, limit=PICTURES, costly=0)
         leaks(classifier, limit=LEAK_PICTURES)
         refine(classifier, count=REFINED)
     table()
@@ -225,18 +238,20 @@ def committed_records(classifier: str) -> dict[str, dict[str, Any]]:
     return {kind: json.loads(path.read_text(encoding="utf-8")) for kind, path in paths.items() if path.is_file()}
 
 
-def _evaluate(classifier: str, kind: str, sets: list[PictureSet], metrics: tuple[str, ...] | None = None) -> None:
+def _evaluate(
+    classifier: str, kind: str, sets: list[PictureSet], costly: int, metrics: tuple[str, ...] | None = None
+) -> None:
     from whymask.benchmarks.suite.evaluate import evaluate_graph, write_evaluation
     from whymask.benchmarks.suite.summary import sentence
 
     graph = graph_of(classifier)
-    found = evaluate_graph(graph, sets, _settings(classifier, kind, metrics))
+    found = evaluate_graph(graph, sets, _settings(classifier, kind, costly, metrics))
     write_evaluation(found, _result(classifier, kind))
     write_evaluation(found, RUNS / classifier / f"{kind}.html")
     typer.echo("\n".join(sentence(summary) for summary in found.summaries))
 
 
-def _settings(classifier: str, kind: str, metrics: tuple[str, ...] | None) -> EvaluateSettings:
+def _settings(classifier: str, kind: str, costly: int, metrics: tuple[str, ...] | None) -> EvaluateSettings:
     from whymask.benchmarks.suite.evaluate import EvaluateSettings
 
     return EvaluateSettings(
@@ -245,7 +260,9 @@ def _settings(classifier: str, kind: str, metrics: tuple[str, ...] | None) -> Ev
         metrics=metrics,
         rise_masks=RISE_MASKS,
         optimise_steps=OPTIMISED_STEPS,
-        command=f"{COMMAND} {kind} {classifier}",
+        command=f"{COMMAND} {kind} {classifier}" + (f" --costly {costly}" if costly else ""),
+        costly=costly or None,
+        earlier=_result(classifier, kind) if costly else None,
     )
 
 

@@ -8,8 +8,9 @@ from typing import Any
 from whymask.benchmarks.explanation_bars import Bar, bars_from_records
 from whymask.benchmarks.leaks.page import sentence as leak_sentence
 from whymask.benchmarks.refinement_page import finding
+from whymask.benchmarks.suite.earlier import words_of_earlier
 from whymask.benchmarks.suite.sample import Cell
-from whymask.benchmarks.suite.suite_tables import WHOLE_HEAD, facts, ratio_text, text_from_interval, whole_rows
+from whymask.benchmarks.suite.suite_tables import WHOLE_HEAD, facts, ratio_text, text_from_figure, whole_rows
 from whymask.benchmarks.suite.summary import Summary, summaries
 from whymask.benchmarks.tables import table
 
@@ -66,7 +67,7 @@ def _section(name: str, found: Mapping[str, Any]) -> str:
     parts = [f"## {name}", table(BAR_HEAD, bars, left=4)]
     for kind in ("suite", "located"):
         if kind in found:
-            parts.append(facts(found[kind]))
+            parts.append(f"{facts(found[kind])} {words_of_earlier(found[kind])}".rstrip())
             parts += [_set_section(summary) for summary in summaries(found[kind])]
     if "leaks" in found:
         parts.append("\n".join(f"- {leak_sentence(check)}" for check in found["leaks"]["checks"]))
@@ -79,7 +80,7 @@ def _set_section(summary: Summary) -> str:
     columns = [column for column in summary.columns if column.name in SHOWN]
     cells = {name: [Cell(name, column.name) for column in columns] for name in summary.maps}
     rows = [
-        [summary.label(name), *[text_from_interval(summary.figures[cell].mean) for cell in cells[name]]]
+        [summary.label(name), *[text_from_figure(summary, summary.figures[cell]) for cell in cells[name]]]
         for name in summary.maps
         if all(cell in summary.figures for cell in cells[name])
     ]

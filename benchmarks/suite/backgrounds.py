@@ -31,7 +31,12 @@ COLUMNS = (
     Column(
         "fill_retention_same_areas", "higher", f"share of areas {_AT} that keep the class top-1 over the card's fill"
     ),
-    Column("robust_own", "higher", f"share of five backgrounds that keep the class at the own mask's area: {_KINDS}"),
+    Column(
+        "robust_own",
+        "higher",
+        f"share of five backgrounds that keep the class at the own mask's area: {_KINDS}",
+        at_own_area=True,
+    ),
 )
 
 

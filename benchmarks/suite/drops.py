@@ -27,15 +27,18 @@ ROUNDING = 1e-6
 
 _CUT = "e: the best pixels at the own mask's area, the rest in the card's fill"
 _SOFT = "e: the picture times the map, scaled to [0, 1] by its least and most, over black"
-OWN_COLUMNS = (
-    Column("kept_at_threshold", "higher", f"1 if the class stays top-1 on e; {_CUT}"),
-    Column("flip_without", "higher", "1 if top-1 changes when the pixels of e take the card's fill and the rest stays"),
-    Column("confidence_kept", "higher", f"p(e); {_CUT}"),
-    Column("confidence_without", "lower", "p(class) when the pixels of e take the card's fill and the rest stays"),
-    Column("confidence_gain", "higher", f"p(e) − p(x); {_CUT}"),
-    Column("average_drop", "lower", f"max(0, p(x) − p(e)) / p(x); {_CUT} (Chattopadhyay et al. 2018)"),
-    Column("increase", "higher", f"1 if p(e) > p(x); {_CUT} (Chattopadhyay et al. 2018)"),
-    Column("gain", "higher", f"max(0, p(e) − p(x)) / (1 − p(x)); {_CUT} (Zhang et al. 2024)"),
+OWN_COLUMNS = tuple(
+    Column(*told, at_own_area=True)
+    for told in (
+        ("kept_at_threshold", "higher", f"1 if the class stays top-1 on e; {_CUT}"),
+        ("flip_without", "higher", "1 if top-1 changes when the pixels of e take the card's fill and the rest stays"),
+        ("confidence_kept", "higher", f"p(e); {_CUT}"),
+        ("confidence_without", "lower", "p(class) when the pixels of e take the card's fill and the rest stays"),
+        ("confidence_gain", "higher", f"p(e) − p(x); {_CUT}"),
+        ("average_drop", "lower", f"max(0, p(x) − p(e)) / p(x); {_CUT} (Chattopadhyay et al. 2018)"),
+        ("increase", "higher", f"1 if p(e) > p(x); {_CUT} (Chattopadhyay et al. 2018)"),
+        ("gain", "higher", f"max(0, p(e) − p(x)) / (1 − p(x)); {_CUT} (Zhang et al. 2024)"),
+    )
 )
 SOFT_COLUMNS = (
     Column("soft_drop", "lower", f"max(0, p(x) − p(e)) / p(x); {_SOFT} (Chattopadhyay et al. 2018)"),

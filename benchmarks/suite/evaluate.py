@@ -10,14 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 from whymask.benchmarks import baselines
 from whymask.benchmarks.asked_graph import AskedGraph
+from whymask.benchmarks.card_summary import card_summary
 from whymask.benchmarks.evaluation import classifier_from_run, pictures_in, spread
 from whymask.benchmarks.forms import targets, write_forms
 from whymask.benchmarks.logits_alone import logits_backend
 from whymask.benchmarks.records import json_from_report
 from whymask.benchmarks.rivals.rise import MASKS
+from whymask.benchmarks.suite.earlier import check_earlier, filled_from
 from whymask.benchmarks.suite.gallery import Example, examples
 from whymask.benchmarks.suite.measured import PictureSet
-from whymask.benchmarks.suite.record import record_from_measurements
+from whymask.benchmarks.suite.record import read_record, record_from_measurements
 from whymask.benchmarks.suite.runner import Suite
 from whymask.benchmarks.suite.sharing import Sharing, available_cores
 from whymask.benchmarks.suite.suite_report import page_from_evaluation
@@ -49,6 +51,8 @@ class EvaluateSettings:
         provider: see `whymask.runtime.load`.
         command: what a reader runs to make it again.
         costly: pictures a set, evenly spread, on which maps that perturb or optimise are made; None for all.
+        earlier: record of an earlier evaluation of the same classifier on the same pictures; what it says of costly
+            maps fills the pictures for which they were not made (`whymask.benchmarks.suite.earlier`).
         threads: of the processor; None takes all that this process may use, eight at most.
         say: told how long a set will take.
     """
@@ -64,6 +68,7 @@ class EvaluateSettings:
     costly: int | None = None
     threads: int | None = None
     say: Callable[[str], None] = field(default=lambda words: None, repr=False)
+    earlier: Path | None = None
 
     def __post_init__(self) -> None:
         """Refuse what judges nothing.
@@ -100,15 +105,19 @@ def evaluate_graph(file: Path, sets: Sequence[PictureSet], settings: EvaluateSet
         settings: how.
 
     Raises:
-        ArtefactError: no such graph, or the run is of another classifier.
+        ArtefactError: no such graph, the run is of another classifier, or the earlier record is of other work.
         BackendError: an engine without its GPU, or a provider that does not load.
         InputError: an unknown map or metric, or a set without a picture that can be read.
         MissingExtra: a package of a named map is not installed.
     """
+    earlier = read_record(settings.earlier) if settings.earlier else None
     sharing = Sharing.of(settings.threads or available_cores(), max((len(each.images) for each in sets), default=0))
     inside = None if file.suffix in ENGINE_SUFFIXES else sharing.inside
     with ExitStack() as stack:
         explainer = stack.enter_context(load(file, settings.provider, threads=inside))
+        if earlier is not None:  # before hours of work, not after them
+            names = [each.name for each in sets]
+            check_earlier(earlier, card_summary(explainer.card), settings.seed, names, str(settings.earlier))
         alone, asked = stack.enter_context(logits_backend(file, explainer, inside))
         graph = AskedGraph(explainer, logits_alone=alone)
         suite, left_out = suite_from_settings(explainer, graph, settings, any(each.truth for each in sets))
@@ -116,6 +125,8 @@ def evaluate_graph(file: Path, sets: Sequence[PictureSet], settings: EvaluateSet
         measured = [suite.measure(each) for each in sets]
         shown = [examples(suite, each) for each in measured]
         record = record_from_measurements(file, suite, measured, left_out, settings.command, asked)
+    if earlier is not None:
+        record = filled_from(record, earlier, str(settings.earlier))
     found = summaries(record)
     return Evaluation(with_figures(record, found), found, shown)
 

@@ -86,7 +86,10 @@ def cells_from_record(record: Record) -> Cells:
 def columns_from_record(record: Record) -> dict[str, Column]:
     """What each column of a record says, in the order of the tables."""
     columns = record["method"]["columns"]
-    return {name: Column(name, each["better"], each["stated"]) for name, each in columns.items()}
+    return {
+        name: Column(name, each["better"], each["stated"], each.get("at_own_area", False))
+        for name, each in columns.items()
+    }
 
 
 def own_from_record(record: Record) -> dict[str, NDArray[np.float64]]:
@@ -136,7 +139,12 @@ def _check_set(path: Path, record: Record, columns: Record) -> None:
 
 def _method(suite: Suite, left_out: Mapping[str, str], asked: str) -> dict[str, Any]:
     columns = {
-        column.name: {"metric": metric.name, "better": column.better, "stated": column.stated}
+        column.name: {
+            "metric": metric.name,
+            "better": column.better,
+            "stated": column.stated,
+            "at_own_area": column.at_own_area,
+        }
         for metric in suite.metrics
         for column in metric.columns
     }

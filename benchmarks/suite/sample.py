@@ -86,11 +86,14 @@ class Column:
         name: unique over the whole suite, such as `insertion`.
         better: `higher`, `lower`, or empty where neither is.
         stated: the definition in one line, with its source and the fill it uses.
+        at_own_area: whether every map is cut at the area of the graph's own mask, so that another graph changes the
+            figures of all maps.
     """
 
     name: str
     better: str
     stated: str
+    at_own_area: bool = False
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from whymask.benchmarks.suite.suite_tables import (
     pictures_told,
     ratio_text,
     speed_rows,
-    text_from_interval,
+    text_from_figure,
     whole_rows,
 )
 from whymask.benchmarks.suite.summary import Summary, sentence
@@ -94,7 +94,7 @@ def _cell(summary: Summary, name: str, column: Column) -> str:
     if figure is None:
         return ""
     marked = mark(summary, column) if name == EXPLAINER else ""
-    return f"{text_from_interval(figure.mean)} {marked}".strip()
+    return f"{text_from_figure(summary, figure)} {marked}".strip()
 
 
 def _whole_table(summary: Summary) -> Html:

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from whymask.benchmarks.baselines import EXPLAINER
 from whymask.benchmarks.intervals import Interval
+from whymask.benchmarks.suite.earlier import words_of_earlier
 from whymask.benchmarks.suite.record import Record
 from whymask.benchmarks.suite.sample import Cell, Column
 from whymask.benchmarks.suite.summary import Ratio, Summary, figures_as_json, sentence
-from whymask.benchmarks.suite.verdicts import APART, BETTER, LOWER, WITHIN, WORSE
+from whymask.benchmarks.suite.verdicts import APART, BETTER, LOWER, WITHIN, WORSE, Figure
 from whymask.benchmarks.tables import table
 from whymask.runtime.progress import duration
 
@@ -151,6 +152,14 @@ def text_from_interval(interval: Interval) -> str:
     return f"{interval.value:.3f} [{interval.low:.3f}, {interval.high:.3f}]"
 
 
+def text_from_figure(summary: Summary, figure: Figure) -> str:
+    """The same, with the number of its pictures where it is below the explainer's and the row does not tell it."""
+    text = text_from_interval(figure.mean)
+    own = summary.figures.get(Cell(EXPLAINER, figure.cell.column), figure)
+    told = summary.fewer.get(figure.cell.map, own.n)
+    return text if figure.n >= told else f"{text}, n = {figure.n}"
+
+
 def ratio_text(ratio: Ratio) -> str:
     """Its name, its interval and the number of pictures."""
     return f"{ratio.name}: {text_from_interval(ratio.interval)}, n = {ratio.n}"
@@ -221,7 +230,9 @@ def pictures_told(record: Record) -> list[str]:
     method = record["method"]
     costly = [name for name, each in method["maps"].items() if each.get("costly")]
     told = []
-    if costly and method.get("costly"):
+    if costly and method.get("earlier"):
+        told.append(words_of_earlier(record))
+    elif costly and method.get("costly"):
         told.append(
             f"Made for at most {method['costly']} pictures a set, evenly spread, and compared on these: "
             f"{', '.join(costly)}."
@@ -241,7 +252,7 @@ def _cell_text(summary: Summary, cell: Cell, column: Column) -> str:
     figure = summary.figures.get(cell)
     if figure is None:
         return ""
-    text = text_from_interval(figure.mean)
+    text = text_from_figure(summary, figure)
     return f"**{text}** {mark(summary, column)}".strip() if cell.map == EXPLAINER else text
 
 

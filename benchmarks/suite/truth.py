@@ -23,8 +23,18 @@ COLUMNS = (
     Column("epg", "higher", "share of the map, less its least value, that lies on the object (Wang et al. 2020)"),
     Column("precision_10", "higher", "share of the best 10 % of the pixels that lies on the object"),
     Column("iou_10", "higher", "intersection over union of the best 10 % of the pixels with the object"),
-    Column("precision_own", "higher", "share of the best pixels, at the own mask's area, that lies on the object"),
-    Column("iou_own", "higher", "intersection over union of the best pixels, at the own mask's area, with the object"),
+    Column(
+        "precision_own",
+        "higher",
+        "share of the best pixels, at the own mask's area, that lies on the object",
+        at_own_area=True,
+    ),
+    Column(
+        "iou_own",
+        "higher",
+        "intersection over union of the best pixels, at the own mask's area, with the object",
+        at_own_area=True,
+    ),
     Column(
         "truth_area", "", "share of the picture that the object covers: what a random map scores in pointing and epg"
     ),

@@ -79,6 +79,30 @@ def test_without_a_run_the_maps_that_need_torch_are_left_out_and_that_is_said(gr
     assert "rise" in result.stdout
 
 
+def test_an_earlier_evaluation_stands_for_costly_maps_that_are_not_made_again(
+    graph: Path, photos: Path, tmp_path: Path
+):
+    rise = ("--maps", "rise", "--rise-masks", 30, "--metrics", "sweep")
+    before, after = tmp_path / "before.json", tmp_path / "after.json"
+    assert evaluate(graph, "--data", photos, *rise, "-o", before).exit_code == 0
+    result = evaluate(graph, "--data", photos, *rise, "--costly", 2, "--earlier", before, "-o", after)
+    assert result.exit_code == 0, result.output
+    record = read_record(after)
+    assert record["sets"][0]["cells"]["rise"] == read_record(before)["sets"][0]["cells"]["rise"]
+    assert record["sets"][0]["speed"]["maps"]["rise"]["pictures"] == 2
+    assert f"--costly 2 --earlier {before}" in record["command"]
+
+
+def test_an_earlier_evaluation_of_another_seed_is_refused_and_nothing_is_written(
+    graph: Path, photos: Path, tmp_path: Path
+):
+    before, after = tmp_path / "before.json", tmp_path / "after.json"
+    assert evaluate(graph, "--data", photos, *QUICK, "-o", before).exit_code == 0
+    result = evaluate(graph, "--data", photos, *QUICK, "--seed", 1, "--earlier", before, "-o", after)
+    assert result.exit_code == 1 and "an evaluation with another seed" in result.output
+    assert "Traceback" not in result.output and not after.exists()
+
+
 def test_a_folder_gets_all_four_forms_of_one_evaluation(graph: Path, photos: Path, tmp_path: Path):
     out = tmp_path / "out"
     result = evaluate(graph, "--data", photos, *QUICK, "-o", out)

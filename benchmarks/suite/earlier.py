@@ -1,0 +1,165 @@
+"""What an earlier evaluation of the same classifier says of other maps, taken over instead of measured again.
+
+A map that perturbs or optimises costs up to a thousand passes a picture, and does not depend on the explainer: once the
+explainer is trained again, that map is still the same. So it is made for a few pictures (`--costly`), and what an
+earlier record says of the others fills the gaps. Four things keep that honest: classifier, input, seed, pictures and
+the words for map and column have to be the same; columns that are cut at the area of the graph's own mask are never
+taken over; on the pictures that were measured again both have to agree; and the record says what was taken.
+
+Letters: n pictures of a set.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from whymask.benchmarks.suite.record import DIGITS, Record
+from whymask.runtime.errors import ArtefactError
+
+SAME_CARD = ("classifier_sha256", "height", "width", "resize", "fill")
+"""What of the two graphs' cards has to be the same."""
+MOST_APART = 0.02
+"""Mean difference of a column in the pictures that both measured: the same picture in a batch of another size answers a
+little differently, and a class near a tie then falls to the other side. All columns but this are in [−1, 1]."""
+
+WITHOUT = "evaluate without --earlier"
+
+Row = list[float | int | None]
+"""Numbers of one map in one column, (n), as the record has them."""
+
+
+class Taken(NamedTuple):
+    """What was taken over for one map of a set.
+
+    Attributes:
+        map: its name.
+        pictures: whose numbers were taken.
+        shared: pictures that both measured.
+        apart: the largest mean difference of a column in these.
+    """
+
+    map: str
+    pictures: int
+    shared: int
+    apart: float
+
+
+def check_earlier(earlier: Record, card: Record, seed: int, sets: Collection[str], name: str) -> None:
+    """Refuse a record of other work, before anything is measured.
+
+    Args:
+        earlier: from `read_record`.
+        card: `card_summary` of the graph that is to be judged.
+        seed: of the evaluation.
+        sets: names of its sets.
+        name: of the earlier record's file, for messages.
+
+    Raises:
+        ArtefactError: another classifier, input, fill or seed, or a set that the record does not have.
+    """
+    its = earlier["graph"]["card"]
+    other = [key for key in SAME_CARD if card[key] != its[key]] + ["seed"] * (seed != earlier["method"]["seed"])
+    if other:
+        raise ArtefactError(
+            f"{name}: an evaluation with another {', '.join(other)}; expected one of the same classifier, judged the "
+            "same way"
+        )
+    absent = set(sets) - {each["name"] for each in earlier["sets"]}
+    if absent:
+        raise ArtefactError(f"{name}: has no set {', '.join(sorted(absent))}; {WITHOUT}")
+
+
+def filled_from(record: dict[str, Any], earlier: Record, name: str) -> dict[str, Any]:
+    """The record with its gaps filled from an earlier one; `method.earlier` says what was taken.
+
+    Args:
+        record: of an evaluation whose costly maps were made for some pictures; it is changed.
+        earlier: that `check_earlier` has seen.
+        name: of the earlier record's file, for messages.
+
+    Raises:
+        ArtefactError: a set is of other pictures, there is nothing to take, or the two disagree where both measured.
+    """
+    sets = {each["name"]: each for each in earlier["sets"]}
+    taken: dict[str, list[dict[str, Any]]] = {}
+    for each in record["sets"]:
+        before = sets[each["name"]]
+        if before["files"] != each["files"]:
+            raise ArtefactError(f"{name}: {each['name']} is of other pictures there; {WITHOUT}")
+        taken[each["name"]] = [row._asdict() for row in _fill_set(record, each, earlier, before, name)]
+    if not any(taken.values()):
+        raise ArtefactError(f"{name}: holds nothing that was not measured here; {WITHOUT}")
+    record["method"]["earlier"] = {
+        "graph": earlier["graph"]["sha256"],
+        "command": earlier["command"],
+        "earlier": earlier["method"].get("earlier"),
+        "taken": taken,
+    }
+    return record
+
+
+def words_of_earlier(record: Record) -> str:
+    """What was taken over, in a sentence; empty where nothing was."""
+    told = record["method"].get("earlier")
+    if told is None:
+        return ""
+    rows = [row for rows in told["taken"].values() for row in rows]
+    names = ", ".join(dict.fromkeys(row["map"] for row in rows))
+    return (
+        f"Costly maps ({names}) were made for {rows[0]['shared']} pictures a set; what does not depend on the graph's "
+        f"own mask is taken over for the others from an earlier evaluation of the same classifier (graph "
+        f"{told['graph'][:12]}), with which they agree within {max(row['apart'] for row in rows):.3f}."
+    )
+
+
+def _fill_set(record: Record, now: Record, earlier: Record, before: Record, name: str) -> Iterator[Taken]:
+    """Fill the costly maps of a set that both records describe in the same words."""
+    for map_name, told in record["method"]["maps"].items():
+        was = earlier["method"]["maps"].get(map_name, {})
+        if not told["costly"] or was.get("stated") != told["stated"]:
+            continue
+        rows = {column: now["cells"][map_name][column] for column in _same_columns(record, earlier)}
+        olds = {column: before["cells"][map_name][column] for column in rows}
+        gaps = [place for place, value in enumerate(next(iter(rows.values()), [])) if value is None]
+        apart, shared = _apart(rows, olds, gaps, f"{name}: {now['name']}, {map_name}")
+        for column, row in rows.items():
+            for place in gaps:
+                row[place] = olds[column][place]
+        if gaps:
+            yield Taken(map_name, len(gaps), shared, apart)
+
+
+def _same_columns(record: Record, earlier: Record) -> list[str]:
+    """Columns that both define alike, and that do not depend on the graph's own mask."""
+    mine, its = record["method"]["columns"], earlier["method"]["columns"]
+    return [
+        column
+        for column, told in mine.items()
+        if not told["at_own_area"] and its.get(column, {}).get("stated") == told["stated"]
+    ]
+
+
+def _apart(rows: dict[str, Row], olds: dict[str, Row], gaps: list[int], where: str) -> tuple[float, int]:
+    """The largest mean difference of a column over the pictures without a gap, and how many these are.
+
+    Raises:
+        ArtefactError: it is more than rounding makes, or no picture was measured by both.
+    """
+    most, shared = 0.0, 0
+    for column, row in rows.items():
+        pairs = [(row[i], olds[column][i]) for i in range(len(row)) if i not in gaps]
+        known = np.array([(a, b) for a, b in pairs if a is not None and b is not None], np.float64).reshape(-1, 2)
+        shared = max(shared, len(known))
+        apart = float(np.abs(known[:, 0] - known[:, 1]).mean()) if len(known) else 0.0
+        if apart > MOST_APART:
+            raise ArtefactError(
+                f"{where}, {column}: differs by {apart:.3f} on average from what is measured here, at most "
+                f"{MOST_APART} is rounding; {WITHOUT}"
+            )
+        most = max(most, apart)
+    if rows and not shared:
+        raise ArtefactError(f"{where}: no picture was measured in both; {WITHOUT}")
+    return round(most, DIGITS), shared
