@@ -47,6 +47,8 @@ class EvaluateSettings:
         metrics: names of metrics; None for all.
         rise_masks: of RISE, a picture's passes.
         optimise_steps: of a map that is optimised for each picture; 0 leaves that map out. Needs `run`.
+        optimise_cells: h, w of that map; None takes the explainer's own cells, those in front of its filter where it
+            has one.
         seed: of random maps, ties, metrics and the bootstrap.
         provider: see `whymask.runtime.load`.
         command: what a reader runs to make it again.
@@ -69,6 +71,7 @@ class EvaluateSettings:
     threads: int | None = None
     say: Callable[[str], None] = field(default=lambda words: None, repr=False)
     earlier: Path | None = None
+    optimise_cells: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
         """Refuse what judges nothing.
@@ -182,8 +185,9 @@ def _optimised(explainer: Explainer, classifier: FrozenClassifier | None, settin
     from whymask.benchmarks.rivals.optimised import optimised_rival
     from whymask.train.run import load_run
 
-    size = (explainer.card.explainer.height, explainer.card.explainer.width)
     objective = load_run(settings.run).config
+    finest = classifier.tap_specs[0] if objective.sharpen else explainer.card.explainer
+    size = settings.optimise_cells or (finest.height, finest.width)
     steps, seed = settings.optimise_steps, settings.seed
     return [optimised_rival(classifier, explainer.card, size, steps=steps, seed=seed, objective=objective)]
 

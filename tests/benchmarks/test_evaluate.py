@@ -222,3 +222,22 @@ def test_the_run_of_the_same_classifier_adds_its_maps(graph: Path, photos: Path,
     result = evaluate(graph, "--data", photos, "--run", "run", "--maps", "cam", "--metrics", "sweep", "--json")
     assert result.exit_code == 0, result.output
     assert "cam" in json.loads(result.stdout)["sets"][0]["cells"]
+
+
+@pytest.mark.parametrize(
+    ("sharpen", "cells", "expected"), [(0, None, (8, 8)), (2, None, (16, 16)), (2, (40, 40), (40, 40))]
+)
+def test_an_optimised_map_has_the_cells_in_front_of_the_filter_or_those_that_are_asked_for(
+    graph: Path, monkeypatch: pytest.MonkeyPatch, sharpen: int, cells: tuple[int, int] | None, expected: tuple[int, int]
+):
+    import whymask.train.run as runs
+    from whymask.benchmarks.asked_graph import AskedGraph
+    from whymask.benchmarks.suite.evaluate import EvaluateSettings, suite_from_settings
+    from whymask.train.config import TrainConfig
+
+    config = TrainConfig("tests:tiny", ("photos",), sharpen=sharpen)
+    monkeypatch.setattr(runs, "load_run", lambda path: SimpleNamespace(config=config))
+    settings = EvaluateSettings(Path("run"), ("cam",), ("sweep",), optimise_steps=1, optimise_cells=cells)
+    with load(graph, "cpu") as explainer:
+        suite, _ = suite_from_settings(explainer, AskedGraph(explainer), settings, False, tiny_classifier())
+    assert f"a free map of {expected[0]} × {expected[1]} cells" in suite.rivals[-1].stated
