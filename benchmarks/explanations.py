@@ -42,11 +42,22 @@ ASKED_FILE = "asked.onnx"
 COMMAND = "python -m whymask.benchmarks.explanations"
 BEGIN, END = "<!-- explanations:begin -->", "<!-- explanations:end -->"
 
-CHANGES: dict[str, Any] = {"others": 0.2, "presence": 1.0}
-"""What differs from `imagenet`'s settings: any class can be asked.
+CHANGES: dict[str, Any] = {"others": 0.2, "presence": 1.0, "sharpen": 2}
+"""What differs from `imagenet`'s settings: any class can be asked, and the map follows the picture's edges.
 
 A weight of 1 for necessity was tried for the sake of deletion. After 500 steps on SqueezeNet as many decisions were
 lost without the mask's pixels (81.6 against 81.9 %, means over five areas on the calibration's pictures): left out.
+"""
+
+CLASSIFIERS: dict[str, dict[str, Any]] = {
+    "mobilenet_v2_tf": {"taps": ("features.7.conv.0", "features.14.conv.0", "features")},
+    "resnet18_noncommercial": {"taps": ("layer2", "layer3", "layer4"), "precision": "bf16-mixed"},
+    "squeezenet1_1": {"taps": ("features.7", "classifier.0"), "precision": "bf16-mixed"},
+}
+"""What differs by classifier: the filter makes the finest of `imagenet`'s taps unnecessary.
+
+After 300 steps the mean retention on pictures held out of training was 21.1 % with it on SqueezeNet's 19 × 19 cells,
+20.5 % on its 39 × 39 and 18.1 % there without it. On ResNet-18 20 × 20 cells kept 23.9 and 40 × 40 cells 23.4 %.
 """
 
 MAPS = ("cam", "grad_cam", "layer_cam", "integrated_gradients", "occlusion", "rise", "recipro_cam")
@@ -72,7 +83,7 @@ app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False)
 
 def train_config(classifier: str, root: Path) -> TrainConfig:
     """The configuration of a classifier's run."""
-    return replace(imagenet.train_config(classifier, root), **CHANGES)
+    return replace(imagenet.train_config(classifier, root), **CHANGES, **CLASSIFIERS[classifier])
 
 
 @app.command()

@@ -76,7 +76,7 @@ class TrainConfig(ClassifierConfig):
 
     sharpen: int = option(
         0,
-        "Radius, in cells of the map, of a guided filter that takes it to the picture's edges; 0: none, 1 is usual.",
+        "Radius, in cells of the map, of a guided filter that takes it to the picture's edges; 0: none, 2 is usual.",
     )
     flat: float = option(0.05, "Share of the picture's variance below which a window has no edge (--sharpen).")
 
