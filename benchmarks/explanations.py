@@ -30,7 +30,6 @@ from whymask.runtime.errors import ArtefactError, InputError
 from whymask.runtime.files import write_atomically
 
 if TYPE_CHECKING:
-    from whymask.benchmarks.suite.evaluate import EvaluateSettings
     from whymask.benchmarks.suite.measured import PictureSet
     from whymask.train.config import TrainConfig
 
@@ -119,7 +118,7 @@ def suite(
     from whymask.benchmarks.suite.measured import PictureSet
 
     sets = [limited(PictureSet(name, images), limit) for name, images in evaluation_sets(data_root()).items()]
-    _evaluate(classifier, "suite", sets, costly)
+    _evaluate(classifier, "suite", sets, limit, costly)
 
 
 @app.command()
@@ -145,7 +144,7 @@ def located(
             for each in (boxed_images(images / "imagenet_val_boxes"), planted_objects(images / "planted_objects"))
         ]
     sets = [limited(PictureSet(e.name, e.images, e.truth, e.stated), limit) for e in known_ones]
-    _evaluate(classifier, "located", sets, costly, metrics=("truth",))
+    _evaluate(classifier, "located", sets, limit, costly, metrics=("truth",))
 
 
 @app.command()
@@ -168,7 +167,7 @@ def leaks(classifier: str, limit: int = typer.Option(LEAK_PICTURES, help="Pictur
         folder / ASKED_FILE,
         limit=limit,
         retrain_steps=RETRAIN_STEPS,
-        command=f"{COMMAND} leaks {classifier}",
+        command=f"{COMMAND} leaks {classifier}" + (f" --limit {limit}" if limit != LEAK_PICTURES else ""),
     )
     record = run_checks(plan)
     write_atomically(_result(classifier, "leaks"), json.dumps(record, ensure_ascii=False, indent=1) + "\n")
@@ -251,33 +250,34 @@ def committed_records(classifier: str) -> dict[str, dict[str, Any]]:
     return {kind: json.loads(path.read_text(encoding="utf-8")) for kind, path in paths.items() if path.is_file()}
 
 
+def _command(kind: str, classifier: str, limit: int, costly: int) -> str:
+    """What makes an evaluation's record again."""
+    limited_to = f" --limit {limit}" if limit != PICTURES else ""
+    return f"{COMMAND} {kind} {classifier}{limited_to}" + (f" --costly {costly}" if costly else "")
+
+
 def _evaluate(
-    classifier: str, kind: str, sets: list[PictureSet], costly: int, metrics: tuple[str, ...] | None = None
+    classifier: str, kind: str, sets: list[PictureSet], limit: int, costly: int, metrics: tuple[str, ...] | None = None
 ) -> None:
-    from whymask.benchmarks.suite.evaluate import evaluate_graph, write_evaluation
+    """Judge the graph, and write the record among the results and its page beside the run."""
+    from whymask.benchmarks.suite.evaluate import EvaluateSettings, evaluate_graph, write_evaluation
     from whymask.benchmarks.suite.summary import sentence
 
-    graph = graph_of(classifier)
-    found = evaluate_graph(graph, sets, _settings(classifier, kind, costly, metrics))
-    write_evaluation(found, _result(classifier, kind))
-    write_evaluation(found, RUNS / classifier / f"{kind}.html")
-    typer.echo("\n".join(sentence(summary) for summary in found.summaries))
-
-
-def _settings(classifier: str, kind: str, costly: int, metrics: tuple[str, ...] | None) -> EvaluateSettings:
-    from whymask.benchmarks.suite.evaluate import EvaluateSettings
-
-    return EvaluateSettings(
+    settings = EvaluateSettings(
         run=RUNS / classifier,
         maps=MAPS,
         metrics=metrics,
         rise_masks=RISE_MASKS,
         optimise_steps=OPTIMISED_STEPS,
         optimise_cells=OPTIMISED_CELLS[classifier],
-        command=f"{COMMAND} {kind} {classifier}" + (f" --costly {costly}" if costly else ""),
+        command=_command(kind, classifier, limit, costly),
         costly=costly or None,
         earlier=_result(classifier, kind) if costly else None,
     )
+    found = evaluate_graph(graph_of(classifier), sets, settings)
+    write_evaluation(found, _result(classifier, kind))
+    write_evaluation(found, RUNS / classifier / f"{kind}.html")
+    typer.echo("\n".join(sentence(summary) for summary in found.summaries))
 
 
 def _result(classifier: str, kind: str) -> Path:
