@@ -2,6 +2,7 @@
 
     python -m whymask.benchmarks.training_speed                          # three classifiers, minutes on an idle machine
     python -m whymask.benchmarks.training_speed --base mobilenet_v2_tf --pairs 40
+    python -m whymask.benchmarks.training_speed --compile                # with torch.compile too
 
 → `-o` as JSON with raw samples, and a page beside it (`.md`). A whole step (pictures from the cache, cutting
 crops, queries, explainer, objective, optimiser) and its floor are timed in turn on the same batch. The floor is what no
@@ -19,6 +20,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -43,7 +45,7 @@ if TYPE_CHECKING:
     from whymask.train.config import TrainConfig
     from whymask.train.loop import Loop
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 BAR = 1.25
 """Largest ratio of a step to its floor that was set as the goal."""
 MARGIN = 0.05
@@ -68,6 +70,7 @@ class Speed:
     Attributes:
         base: the classifier.
         precision: of Lightning Fabric, of step and floor.
+        compiled: whether the step's passes of the classifier were compiled; the floor's never are.
         phase: of PHASES.
         batch: pictures a step.
         size: height and width of the pictures.
@@ -78,6 +81,7 @@ class Speed:
 
     base: str
     precision: str
+    compiled: bool
     phase: str
     batch: int
     size: tuple[int, int]
@@ -144,14 +148,16 @@ def measure(name: str, phase: str, loop: Loop, pairs: int) -> Speed:
     size = (loop.classifier.rule.height, loop.classifier.rule.width)
     rounded = {part: tuple(round(value, 3) for value in values) for part, values in series.items()}
     timed = (rounded["step"], rounded["floor"], rounded["loader"])
-    return Speed(name, config.precision, phase, config.batch_size, size, *timed, ratio, verdict)
+    made = (name, config.precision, config.compile, phase, config.batch_size)
+    return Speed(*made, size, *timed, ratio, verdict)
 
 
-def study_config(name: str, precision: str = PRECISIONS[0]) -> TrainConfig:
-    """The study's own settings, on some of its pictures, in a precision of Lightning Fabric."""
+def study_config(name: str, precision: str = PRECISIONS[0], compile_it: bool = False) -> TrainConfig:
+    """The study's own settings, on some of its pictures, in a precision of Lightning Fabric, compiled or not."""
     pictures = imagenet.training_images(imagenet.data_root())[:PICTURES]
     data = tuple(map(str, pictures))
-    return replace(base_named(name).config, data=data, calibration_data=None, workers=1, precision=precision)
+    config = replace(base_named(name).config, data=data, calibration_data=None, workers=1)
+    return replace(config, precision=precision, compile=compile_it)
 
 
 def prepared_loop(config: TrainConfig, out: Path) -> Loop:
@@ -189,7 +195,8 @@ def speed_table(speeds: list[Speed]) -> str:
         medians = [f"{statistics.median(ms):.0f}" for ms in (each.step_ms, each.floor_ms, each.loader_ms)]
         ratio = f"{each.ratio.value:.2f} ({each.ratio.low:.2f}–{each.ratio.high:.2f})"
         met = "not valid" if not each.verdict.valid else "yes" if each.met else "**no**"
-        rows.append([each.base, each.precision, each.phase, *medians, f"{each.images_per_second:.1f}", ratio, met])
+        precision = each.precision + (", compiled" if each.compiled else "")
+        rows.append([each.base, precision, each.phase, *medians, f"{each.images_per_second:.1f}", ratio, met])
     return table(head, rows, left=3)
 
 
@@ -228,6 +235,7 @@ def record_from_speeds(speeds: list[Speed], command: str) -> dict[str, Any]:
 def main(
     base: Annotated[list[str] | None, typer.Option(help=f"Of {', '.join(BASES)}; repeatable.")] = None,
     precision: Annotated[list[str] | None, typer.Option(help=f"Default: {', '.join(PRECISIONS)}; repeatable.")] = None,
+    compile_too: Annotated[bool, typer.Option("--compile", help="Time steps with torch.compile too.")] = False,
     pairs: Annotated[int, typer.Option(min=LEAST_PAIRS, help="Rounds a phase.")] = 30,
     out: Annotated[Path, typer.Option("-o", "--out", help="JSON file; the page goes beside it.")] = imagenet.RESULTS
     / "training_speed.json",
@@ -238,12 +246,12 @@ def main(
     """
     check_json(out)
     speeds = []
-    for name in base or BASE_NAMES:
-        for kind in precision or PRECISIONS:
-            with tempfile.TemporaryDirectory() as folder:
-                loop = prepared_loop(study_config(name, kind), Path(folder))
-                speeds += [measure(name, phase, loop, pairs) for phase in PHASES]
+    for case in product(base or BASE_NAMES, precision or PRECISIONS, (False, True) if compile_too else (False,)):
+        with tempfile.TemporaryDirectory() as folder:
+            loop = prepared_loop(study_config(*case), Path(folder))
+            speeds += [measure(case[0], phase, loop, pairs) for phase in PHASES]
     asked = [f"--base {each}" for each in base or ()] + [f"--precision {each}" for each in precision or ()]
+    asked += ["--compile"] * compile_too
     command = " ".join(["python -m whymask.benchmarks.training_speed", *asked])
     record = record_from_speeds(speeds, f"{command} --pairs {pairs}")
     text = page(record, speeds)

@@ -157,6 +157,12 @@ class TrainConfig(ClassifierConfig):
         "bf16-mixed is faster where the hardware multiplies it, see docs/training.md.",
     )
 
+    compile: bool = option(
+        False,
+        "Compile the classifier's passes of the training steps (torch.compile); needs a C++ compiler, or Triton on a "
+        "GPU. Whether it is faster, python -m whymask.benchmarks.training_speed --compile tells.",
+    )
+
     def __post_init__(self) -> None:
         """Refuse values out of range, naming the field, the value and the range."""
         positive = ("steps", "batch_size", "learning_rate", "log_every", "devices", "max_holdout")

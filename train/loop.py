@@ -16,6 +16,7 @@ from whymask.runtime.files import write_atomically
 from whymask.train.ahead import Ahead
 from whymask.train.checkpoint import Progress, load_checkpoint, save_checkpoint
 from whymask.train.classifier import FrozenClassifier
+from whymask.train.compiled import compiled
 from whymask.train.config import TrainConfig
 from whymask.train.data import batch_indices, cropped, draw_crops
 from whymask.train.distil import Lesson
@@ -59,6 +60,8 @@ class Loop:
         stand_in = folded(classifier)
         if config.precision in HALF and stand_in is not classifier:
             round_weights(stand_in, HALF[config.precision])
+        if config.compile:
+            stand_in = compiled(stand_in, config.batch_size // config.devices, fabric.autocast())
         self.objective = Objective(config, stand_in, fill_of(classifier))
         self.progress = Progress()
         self._noted = (time.monotonic(), time.process_time())

@@ -54,6 +54,15 @@ def test_step_and_floor_are_in_the_precision_of_the_run(tmp_path: Path):
     assert [cell.strip() for cell in row.split("|")[1:4]] == ["tiny", "bf16-mixed", "map and level"]
 
 
+def test_a_compiled_step_is_told_from_a_plain_one(loop: Loop):
+    plain = measure("tiny", "map", loop, 10)
+    assert plain.compiled is False
+    each = dataclasses.replace(plain, compiled=True)
+    rows = page(record_from_speeds([plain, each], "command"), [plain, each]).splitlines()
+    told = [row.split("|")[2].strip() for row in rows if row.startswith("| tiny")]
+    assert told == ["32-true", "32-true, compiled"]
+
+
 def test_each_phase_times_steps_of_its_own_half(loop: Loop):
     speeds = {phase: measure("tiny", phase, loop, 10) for phase in PHASES}
     for each in speeds.values():
