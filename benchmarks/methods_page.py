@@ -17,7 +17,7 @@ from whymask.benchmarks.suite.sweeps import SWEEP
 from whymask.benchmarks.tables import table
 from whymask.runtime.errors import ArtefactError
 
-KIND, SCHEMA_VERSION = "whymask.methods", 1
+KIND, SCHEMA_VERSION = "whymask.methods", 2
 COLUMNS = ("retention_auc", "retention_10", "retention_20", "retention_30", "insertion", "deletion")
 """Of the suite's sweep."""
 DIFFERENCE = "retention_auc"
@@ -81,12 +81,13 @@ def page_from_records(records: Sequence[dict[str, Any]]) -> str:
     columns = {column.name: column for column in SWEEP.columns}
     said = "\n".join(f"- `{name}` ({columns[name].better} is better): {columns[name].stated}." for name in COLUMNS)
     head = (
-        "# Methods in one table\n\nThe same pictures, the same areas, the same fill, on the exported graph, by `python "
-        "-m whymask.benchmarks.methods_table`. In brackets: 95 % intervals, bootstrapped over pictures. `ours − it`: "
-        "paired difference in `retention_auc`, in bold where its interval leaves zero out. Seconds a picture are for "
-        "maps alone, medians of what the list below a table says. **Reduced**: fewer steps than the method's own, so "
-        "not what it can do, and no win over it is printed in bold. Retention at equal area also rewards masks of "
-        "thousands of scattered pixels, as optimising every pixel can make them: read it beside insertion and deletion."
+        "# Methods in one table\n\nThe same pictures, the same areas, the same fill, judged by the classifier in an "
+        "exported graph, by `python -m whymask.benchmarks.methods_table`. In brackets: 95 % intervals, bootstrapped "
+        "over pictures. `ours − it`: paired difference in `retention_auc`, in bold where its interval leaves zero out. "
+        "Seconds a picture are for maps alone, medians of what the list below a table says. **Reduced**: fewer steps "
+        "than the method's own, so not what it can do, and no win over it is printed in bold. Retention at equal area "
+        "also rewards masks of thousands of scattered pixels, as optimising every pixel can make them: read it beside "
+        "insertion and deletion."
     )
     sections = [_section(name, rows) for name, rows in by_classifier.items()]
     return "\n\n".join([head, *sections, said, FLINT_WORDS]) + "\n"
@@ -120,10 +121,10 @@ def common_pictures(rows: Mapping[str, dict[str, Any]]) -> list[str]:
     """Names of the pictures that every row has, in the order of the first.
 
     Raises:
-        ArtefactError: rows of different graphs, or no picture in common.
+        ArtefactError: rows that different classifiers judged, or no picture in common.
     """
-    if len({row["graph_sha256"] for row in rows.values()}) > 1:
-        raise ArtefactError("methods: rows of one classifier come from different graphs; run all of them on one")
+    if len({row["classifier_sha256"] for row in rows.values()}) > 1:
+        raise ArtefactError("methods: rows of one name were judged by different classifiers; run all of them on one")
     names = [{each["picture"] for each in row["pictures"]} for row in rows.values()]
     shared = set.intersection(*names)
     if not shared:

@@ -49,6 +49,7 @@ def records_from_suite(classifier: str, suite: Record, name: str, steps: int, ow
         "schema": SCHEMA_VERSION,
         "classifier": classifier,
         "graph_sha256": suite["graph"]["sha256"],
+        "classifier_sha256": suite["graph"]["card"]["classifier_sha256"],
         "input": [suite["graph"]["card"]["height"], suite["graph"]["card"]["width"]],
         "set": name,
         "clock": f"wall clock on {suite['machine']['cores']} core(s), mean of the evaluation",

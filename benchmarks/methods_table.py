@@ -5,7 +5,9 @@
     python -m whymask.benchmarks.methods_table suite squeezenet1_1              # rows that its evaluation holds already
     python -m whymask.benchmarks.methods_table page                             # → benchmarks/results/methods/README.md
 
-Every map is judged on the exported graph of `whymask.benchmarks.explanations`, at the same areas, with the card's fill.
+Every map is judged by the classifier in the exported graph of `whymask.benchmarks.explanations`, at the same areas,
+with the card's fill. Once that explainer is trained again its own row is made again, the others stay: rows of one
+table have one classifier's digest.
 Per-image methods answer at their own fill and cut; here only the order of their maps counts, as for all. Seconds are
 of the processor, one thread, for maps alone, so that other work on the machine does not decide; the explainer's hold
 the classifier's own pass. Pictures that are done are kept in `--work`: an interrupted run goes on where it stopped, and
@@ -62,6 +64,7 @@ def record_from(
         "stated": stated,
         **steps,
         "graph_sha256": settings["graph_sha256"],
+        "classifier_sha256": explainer.card.classifier.sha256,
         "input": size,
         "set": SET,
         "clock": "processor time, one thread",

@@ -41,7 +41,7 @@ def record(row: str, aucs: list[float], *, steps: int = 0, own_steps: int = 0) -
     figures = [{"picture": f"p{i}", "seconds": 0.5, **dict.fromkeys(COLUMNS, auc)} for i, auc in enumerate(aucs)]
     return {
         "kind": KIND,
-        "schema": 1,
+        "schema": 2,
         "classifier": "tiny",
         "row": row,
         "steps": steps,
@@ -49,6 +49,7 @@ def record(row: str, aucs: list[float], *, steps: int = 0, own_steps: int = 0) -
         "stated": "what it is",
         "clock": "a clock",
         "graph_sha256": "ab",
+        "classifier_sha256": "ef",
         "input": [32, 32],
         "set": "photos",
         "machine": {"cpu": "a processor"},
@@ -125,11 +126,13 @@ def test_the_page_pairs_pictures_marks_reduced_steps_and_says_what_is_missing():
     assert "| +0.000 (+0.000 to +0.000) |" in tied
 
 
-def test_rows_share_pictures_and_a_graph():
+def test_rows_share_pictures_and_a_classifier_and_may_come_from_graphs_of_several_explainers():
     ours, its = record(EXPLAINER, [0.5, 0.7, 0.6]), record("cam", [0.3, 0.5])
     assert common_pictures({"explainer": ours, "cam": its}) == ["p0", "p1"]
     its["graph_sha256"] = "cd"
-    with pytest.raises(ArtefactError, match="different graphs"):
+    assert common_pictures({"explainer": ours, "cam": its}) == ["p0", "p1"]
+    its["classifier_sha256"] = "gh"
+    with pytest.raises(ArtefactError, match="judged by different classifiers"):
         common_pictures({"explainer": ours, "cam": its})
     its = record("cam", [])
     with pytest.raises(ArtefactError, match="no picture in common"):
@@ -146,7 +149,7 @@ def test_a_record_is_read_back_and_another_file_refused(photos: list[Path], tmp_
     with pytest.raises(ArtefactError, match="row 'lime' is unknown"):
         read_record(path)
     path.write_text("{}")
-    with pytest.raises(ArtefactError, match=f"no {KIND} record of schema 1"):
+    with pytest.raises(ArtefactError, match=f"no {KIND} record of schema 2"):
         read_record(path)
 
 
@@ -166,6 +169,7 @@ def test_rows_of_an_evaluation_are_taken_as_they_stand(tmp_path: Path):
     for each in found:
         assert [p["retention_auc"] for p in each["pictures"]] == pytest.approx(cells[(each["row"], "retention_auc")])
         assert each["graph_sha256"] == evaluation["graph"]["sha256"]
+        assert each["classifier_sha256"] == evaluation["graph"]["card"]["classifier_sha256"]
         assert each["steps"] == 0
     assert "2 pictures of planted" in page_from_records(found)
     with pytest.raises(ArtefactError, match="the evaluation has no set photos, only planted"):
