@@ -21,9 +21,13 @@ from whymask.runtime.errors import ArtefactError
 
 SAME_CARD = ("classifier_sha256", "height", "width", "resize", "fill")
 """What of the two graphs' cards has to be the same."""
-MOST_APART = 0.02
-"""Mean difference of a column in the pictures that both measured: the same picture in a batch of another size answers a
-little differently, and a class near a tie then falls to the other side. All columns but this are in [−1, 1]."""
+MOST_APART = 0.05
+"""Mean difference of a map's figures where both measured them, over pictures and columns, which are all in [−1, 1].
+
+The same picture in a batch of another size answers a little differently, a class near a tie falls to the other side,
+and a hundred steps of optimisation enlarge what was rounding: on SqueezeNet an optimised map was 0.02 from itself, RISE
+0.000, and any two costly methods at least 0.11 from each other.
+"""
 
 WITHOUT = "evaluate without --earlier"
 
@@ -38,7 +42,7 @@ class Taken(NamedTuple):
         map: its name.
         pictures: whose numbers were taken.
         shared: pictures that both measured.
-        apart: the largest mean difference of a column in these.
+        apart: mean difference of the figures in these.
     """
 
     map: str
@@ -111,7 +115,7 @@ def words_of_earlier(record: Record) -> str:
     return (
         f"Costly maps ({names}) were made for {rows[0]['shared']} pictures a set; what does not depend on the graph's "
         f"own mask is taken over for the others from an earlier evaluation of the same classifier (graph "
-        f"{told['graph'][:12]}), with which they agree within {max(row['apart'] for row in rows):.3f}."
+        f"{told['graph'][:12]}), from which they differ by at most {max(row['apart'] for row in rows):.3f} on average."
     )
 
 
@@ -143,23 +147,20 @@ def _same_columns(record: Record, earlier: Record) -> list[str]:
 
 
 def _apart(rows: dict[str, Row], olds: dict[str, Row], gaps: list[int], where: str) -> tuple[float, int]:
-    """The largest mean difference of a column over the pictures without a gap, and how many these are.
+    """Mean difference of all columns over the pictures without a gap, and how many these are.
 
     Raises:
         ArtefactError: it is more than rounding makes, or no picture was measured by both.
     """
-    most, shared = 0.0, 0
-    for column, row in rows.items():
-        pairs = [(row[i], olds[column][i]) for i in range(len(row)) if i not in gaps]
-        known = np.array([(a, b) for a, b in pairs if a is not None and b is not None], np.float64).reshape(-1, 2)
-        shared = max(shared, len(known))
-        apart = float(np.abs(known[:, 0] - known[:, 1]).mean()) if len(known) else 0.0
-        if apart > MOST_APART:
-            raise ArtefactError(
-                f"{where}, {column}: differs by {apart:.3f} on average from what is measured here, at most "
-                f"{MOST_APART} is rounding; {WITHOUT}"
-            )
-        most = max(most, apart)
-    if rows and not shared:
+    measured = [place for place in range(len(next(iter(rows.values()), []))) if place not in gaps]
+    pairs = [(row[place], olds[column][place]) for column, row in rows.items() for place in measured]
+    known = np.array([pair for pair in pairs if None not in pair], np.float64).reshape(-1, 2)
+    if rows and not len(known):
         raise ArtefactError(f"{where}: no picture was measured in both; {WITHOUT}")
-    return round(most, DIGITS), shared
+    apart = float(np.abs(known[:, 0] - known[:, 1]).mean()) if len(known) else 0.0
+    if apart > MOST_APART:
+        raise ArtefactError(
+            f"{where}: differs by {apart:.3f} on average from what is measured here, at most {MOST_APART} is rounding; "
+            f"{WITHOUT}"
+        )
+    return round(apart, DIGITS), len(measured)

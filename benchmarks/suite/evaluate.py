@@ -32,6 +32,7 @@ from whymask.runtime.explainer import ENGINE_SUFFIXES, Explainer, load
 if TYPE_CHECKING:
     from whymask.benchmarks.rivals.rival import Rival
     from whymask.train.classifier import FrozenClassifier
+    from whymask.train.config import TrainConfig
 
 ALWAYS = (baselines.RANDOM, baselines.CENTRE)
 """Maps without which a figure means nothing."""
@@ -47,8 +48,8 @@ class EvaluateSettings:
         metrics: names of metrics; None for all.
         rise_masks: of RISE, a picture's passes.
         optimise_steps: of a map that is optimised for each picture; 0 leaves that map out. Needs `run`.
-        optimise_cells: h, w of that map; None takes the explainer's own cells, those in front of its filter where it
-            has one.
+        optimise_as: configuration whose objective and taps that map has, on the cells of the finest tap; None takes
+            the run's, and the explainer's own cells, those in front of its filter where it has one.
         seed: of random maps, ties, metrics and the bootstrap.
         provider: see `whymask.runtime.load`.
         command: what a reader runs to make it again.
@@ -71,7 +72,7 @@ class EvaluateSettings:
     threads: int | None = None
     say: Callable[[str], None] = field(default=lambda words: None, repr=False)
     earlier: Path | None = None
-    optimise_cells: tuple[int, int] | None = None
+    optimise_as: TrainConfig | None = None
 
     def __post_init__(self) -> None:
         """Refuse what judges nothing.
@@ -183,12 +184,15 @@ def _optimised(explainer: Explainer, classifier: FrozenClassifier | None, settin
             "itself; give its run directory with --run"
         )
     from whymask.benchmarks.rivals.optimised import optimised_rival
+    from whymask.train.model_spec import classifier_from_config
     from whymask.train.run import load_run
 
-    objective = load_run(settings.run).config
-    finest = classifier.tap_specs[0] if objective.sharpen else explainer.card.explainer
-    size = settings.optimise_cells or (finest.height, finest.width)
-    steps, seed = settings.optimise_steps, settings.seed
+    objective = settings.optimise_as or load_run(settings.run).config
+    if settings.optimise_as is not None:
+        classifier = classifier_from_config(settings.optimise_as)
+    of_taps = settings.optimise_as is not None or objective.sharpen
+    finest = classifier.tap_specs[0] if of_taps else explainer.card.explainer
+    size, steps, seed = (finest.height, finest.width), settings.optimise_steps, settings.seed
     return [optimised_rival(classifier, explainer.card, size, steps=steps, seed=seed, objective=objective)]
 
 

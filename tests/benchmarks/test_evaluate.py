@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -225,19 +226,31 @@ def test_the_run_of_the_same_classifier_adds_its_maps(graph: Path, photos: Path,
 
 
 @pytest.mark.parametrize(
-    ("sharpen", "cells", "expected"), [(0, None, (8, 8)), (2, None, (16, 16)), (2, (40, 40), (40, 40))]
+    ("sharpen", "taps", "cells"), [(0, None, (8, 8)), (2, None, (16, 16)), (2, ("1",), (4, 4)), (0, ("0",), (8, 8))]
 )
 def test_an_optimised_map_has_the_cells_in_front_of_the_filter_or_those_that_are_asked_for(
-    graph: Path, monkeypatch: pytest.MonkeyPatch, sharpen: int, cells: tuple[int, int] | None, expected: tuple[int, int]
+    graph: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    sharpen: int,
+    taps: tuple[str, ...] | None,
+    cells: tuple[int, int],
 ):
     import whymask.train.run as runs
     from whymask.benchmarks.asked_graph import AskedGraph
     from whymask.benchmarks.suite.evaluate import EvaluateSettings, suite_from_settings
     from whymask.train.config import TrainConfig
 
-    config = TrainConfig("tests:tiny", ("photos",), sharpen=sharpen)
+    (tmp_path / "net.py").write_text(
+        "from torch import nn\n\n\ndef net():\n"
+        "    c = nn.Conv2d\n"
+        "    return nn.Sequential(c(3, 4, 3, 4, 1), c(4, 4, 3, 2, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten(), "
+        "nn.Linear(4, 3))\n"
+    )
+    config = TrainConfig(f"{tmp_path / 'net.py'}:net", ("photos",), sharpen=sharpen)
     monkeypatch.setattr(runs, "load_run", lambda path: SimpleNamespace(config=config))
-    settings = EvaluateSettings(Path("run"), ("cam",), ("sweep",), optimise_steps=1, optimise_cells=cells)
+    like = None if taps is None else replace(config, taps=taps, size=(32, 32))
+    settings = EvaluateSettings(Path("run"), ("cam",), ("sweep",), optimise_steps=1, optimise_as=like)
     with load(graph, "cpu") as explainer:
         suite, _ = suite_from_settings(explainer, AskedGraph(explainer), settings, False, tiny_classifier())
-    assert f"a free map of {expected[0]} × {expected[1]} cells" in suite.rivals[-1].stated
+    assert f"a free map of {cells[0]} × {cells[1]} cells" in suite.rivals[-1].stated
