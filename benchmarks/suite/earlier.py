@@ -21,12 +21,12 @@ from whymask.runtime.errors import ArtefactError
 
 SAME_CARD = ("classifier_sha256", "height", "width", "resize", "fill")
 """What of the two graphs' cards has to be the same."""
-MOST_APART = 0.05
+MOST_APART = 0.08
 """Mean difference of a map's figures where both measured them, over pictures and columns, which are all in [−1, 1].
 
 The same picture in a batch of another size answers a little differently, a class near a tie falls to the other side,
-and a hundred steps of optimisation enlarge what was rounding: on SqueezeNet an optimised map was 0.02 from itself, RISE
-0.000, and any two costly methods at least 0.11 from each other.
+and a hundred steps of optimisation enlarge what was rounding: on SqueezeNet RISE was 0.000 from itself, an optimised
+map 0.02 to 0.05, and any two costly methods at least 0.11 from each other.
 """
 
 WITHOUT = "evaluate without --earlier"
