@@ -189,11 +189,24 @@ def _optimised(explainer: Explainer, classifier: FrozenClassifier | None, settin
 
     objective = settings.optimise_as or load_run(settings.run).config
     if settings.optimise_as is not None:
-        classifier = classifier_from_config(settings.optimise_as)
+        classifier = _same_classifier(classifier, classifier_from_config(settings.optimise_as))
     of_taps = settings.optimise_as is not None or objective.sharpen
     finest = classifier.tap_specs[0] if of_taps else explainer.card.explainer
     size, steps, seed = (finest.height, finest.width), settings.optimise_steps, settings.seed
     return [optimised_rival(classifier, explainer.card, size, steps=steps, seed=seed, objective=objective)]
+
+
+def _same_classifier(of_run: FrozenClassifier, other: FrozenClassifier) -> FrozenClassifier:
+    """The other, if it has the weights of the run's: it may read other taps, and nothing else may differ.
+
+    Raises:
+        InputError: it has others.
+    """
+    if other.sha256() != of_run.sha256():
+        raise InputError(
+            f"optimise_as: classifier {other.id!r} has other weights than the run's {of_run.id!r}; expected the same"
+        )
+    return other
 
 
 def picture_sets(folders: Sequence[Path], truth: str | None = None, limit: int | None = None) -> list[PictureSet]:

@@ -225,32 +225,61 @@ def test_the_run_of_the_same_classifier_adds_its_maps(graph: Path, photos: Path,
     assert "cam" in json.loads(result.stdout)["sets"][0]["cells"]
 
 
+NET = """
+import torch
+from torch import nn
+
+
+def net(seed=0):
+    torch.manual_seed(seed)
+    return nn.Sequential(
+        nn.Conv2d(3, 4, 3, 4, 1), nn.Conv2d(4, 4, 3, 2, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3)
+    )
+
+
+def other():
+    return net(1)
+"""
+
+
+def optimised_map(
+    graph: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, sharpen: int, asked: tuple[str, tuple[str, ...]] | None
+) -> str:
+    """What the optimised map of a run on NET says of itself; `asked` names a factory and taps for it."""
+    import whymask.train.run as runs
+    from whymask.benchmarks.asked_graph import AskedGraph
+    from whymask.benchmarks.suite.evaluate import EvaluateSettings, suite_from_settings
+    from whymask.train.config import TrainConfig
+    from whymask.train.model_spec import classifier_from_config
+
+    (folder / "net.py").write_text(NET)
+    config = TrainConfig(f"{folder / 'net.py'}:net", ("photos",), sharpen=sharpen, size=(32, 32), taps=("0",))
+    monkeypatch.setattr(runs, "load_run", lambda path: SimpleNamespace(config=config))
+    like = asked and replace(config, model=f"{folder / 'net.py'}:{asked[0]}", taps=asked[1])
+    settings = EvaluateSettings(Path("run"), ("cam",), ("sweep",), optimise_steps=1, optimise_as=like)
+    with load(graph, "cpu") as explainer:
+        of_run = classifier_from_config(config)
+        suite, _ = suite_from_settings(explainer, AskedGraph(explainer), settings, False, of_run)
+    return suite.rivals[-1].stated
+
+
 @pytest.mark.parametrize(
-    ("sharpen", "taps", "cells"), [(0, None, (8, 8)), (2, None, (16, 16)), (2, ("1",), (4, 4)), (0, ("0",), (8, 8))]
+    ("sharpen", "asked", "cells"), [(0, None, None), (2, None, 8), (2, ("net", ("1",)), 4), (0, ("net", ("0",)), 8)]
 )
 def test_an_optimised_map_has_the_cells_in_front_of_the_filter_or_those_that_are_asked_for(
     graph: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     sharpen: int,
-    taps: tuple[str, ...] | None,
-    cells: tuple[int, int],
+    asked: tuple[str, tuple[str, ...]] | None,
+    cells: int | None,
 ):
-    import whymask.train.run as runs
-    from whymask.benchmarks.asked_graph import AskedGraph
-    from whymask.benchmarks.suite.evaluate import EvaluateSettings, suite_from_settings
-    from whymask.train.config import TrainConfig
-
-    (tmp_path / "net.py").write_text(
-        "from torch import nn\n\n\ndef net():\n"
-        "    c = nn.Conv2d\n"
-        "    return nn.Sequential(c(3, 4, 3, 4, 1), c(4, 4, 3, 2, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten(), "
-        "nn.Linear(4, 3))\n"
-    )
-    config = TrainConfig(f"{tmp_path / 'net.py'}:net", ("photos",), sharpen=sharpen)
-    monkeypatch.setattr(runs, "load_run", lambda path: SimpleNamespace(config=config))
-    like = None if taps is None else replace(config, taps=taps, size=(32, 32))
-    settings = EvaluateSettings(Path("run"), ("cam",), ("sweep",), optimise_steps=1, optimise_as=like)
     with load(graph, "cpu") as explainer:
-        suite, _ = suite_from_settings(explainer, AskedGraph(explainer), settings, False, tiny_classifier())
-    assert f"a free map of {cells[0]} × {cells[1]} cells" in suite.rivals[-1].stated
+        own = explainer.card.explainer.height
+    stated = optimised_map(graph, tmp_path, monkeypatch, sharpen, asked)
+    assert f"a free map of {cells or own} × {cells or own} cells" in stated
+
+
+def test_an_optimised_map_of_other_weights_is_refused(graph: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    with pytest.raises(InputError, match=r"'net\.py:other' has other weights than the run's 'net\.py:net'"):
+        optimised_map(graph, tmp_path, monkeypatch, 0, ("other", ("0",)))
