@@ -175,7 +175,7 @@ def leaks(classifier: str, limit: int = typer.Option(LEAK_PICTURES, help="Pictur
         folder / ASKED_FILE,
         limit=limit,
         retrain_steps=RETRAIN_STEPS,
-        command=f"{COMMAND} leaks {classifier}" + (f" --limit {limit}" if limit != LEAK_PICTURES else ""),
+        command=_command("leaks", classifier, limit, LEAK_PICTURES),
     )
     record = run_checks(plan)
     write_atomically(_result(classifier, "leaks"), json.dumps(record, ensure_ascii=False, indent=1) + "\n")
@@ -258,9 +258,9 @@ def committed_records(classifier: str) -> dict[str, dict[str, Any]]:
     return {kind: json.loads(path.read_text(encoding="utf-8")) for kind, path in paths.items() if path.is_file()}
 
 
-def _command(kind: str, classifier: str, limit: int, costly: int) -> str:
-    """What makes an evaluation's record again."""
-    limited_to = f" --limit {limit}" if limit != PICTURES else ""
+def _command(kind: str, classifier: str, limit: int, usual: int, costly: int = 0) -> str:
+    """What makes a record again; `usual` is the number of pictures that need not be said."""
+    limited_to = f" --limit {limit}" if limit != usual else ""
     return f"{COMMAND} {kind} {classifier}{limited_to}" + (f" --costly {costly}" if costly else "")
 
 
@@ -278,7 +278,7 @@ def _evaluate(
         rise_masks=RISE_MASKS,
         optimise_steps=OPTIMISED_STEPS,
         optimise_as=unfiltered_config(classifier, data_root()),
-        command=_command(kind, classifier, limit, costly),
+        command=_command(kind, classifier, limit, PICTURES, costly),
         costly=costly or None,
         earlier=_result(classifier, kind) if costly else None,
     )

@@ -121,11 +121,12 @@ def words_of_earlier(record: Record) -> str:
 
 def _fill_set(record: Record, now: Record, earlier: Record, before: Record, name: str) -> Iterator[Taken]:
     """Fill the costly maps of a set that both records describe in the same words."""
+    columns = _same_columns(record, earlier)
     for map_name, told in record["method"]["maps"].items():
         was = earlier["method"]["maps"].get(map_name, {})
         if not told["costly"] or was.get("stated") != told["stated"]:
             continue
-        rows = {column: now["cells"][map_name][column] for column in _same_columns(record, earlier)}
+        rows = {column: now["cells"][map_name][column] for column in columns}
         olds = {column: before["cells"][map_name][column] for column in rows}
         gaps = [place for place, value in enumerate(next(iter(rows.values()), [])) if value is None]
         apart, shared = _apart(rows, olds, gaps, f"{name}: {now['name']}, {map_name}")
