@@ -1,13 +1,14 @@
-"""Finer maps: do they pay? Finer taps, or a guided filter on coarser ones, against their cost.
+"""Finer maps: do they pay? Finer taps, or the picture's own edges on coarser ones, against their cost.
 
     python -m whymask.benchmarks.sharpness                                     # the demo's shapes
     python -m whymask.benchmarks.sharpness --base mobilenet_v2_tf --steps 600 --limit 500
 
 → `-o` as JSON with every picture's number, and the same as a page beside it (`.md`). The base's taps are taken, then
 without the finest, then without the two finest: each halves the map's resolution. The coarser ones are exported a
-second time with `whymask.train.guided` behind them, without training (*guided*), and trained with the filter in place
-(`whymask train --sharpen`: *sharpen*). All is measured on exported graphs; cost is what they add to the classifier
-alone. The threshold of a *guided* graph is not calibrated, so nothing here is judged at one.
+second time with `whymask.train.guided` behind them, without training (*guided*), trained with the filter in place
+(`whymask train --sharpen`: *sharpen*), and trained with textures of the picture laid over them (`whymask train
+--detail`: *detail*). All is measured on exported graphs; cost is what they add to the classifier alone. The threshold
+of a *guided* graph is not calibrated, so nothing here is judged at one.
 """
 
 from __future__ import annotations
@@ -58,8 +59,14 @@ from whymask.runtime.explainer import Explainer
 from whymask.runtime.progress import track
 
 NAME = "sharpness"
-GUIDED, SHARPENED = " + guided", ", sharpen"
-"""What the names of filtered rows end in: filtered after training, and trained with the filter."""
+GUIDED, SHARPENED, DETAILED = " + guided", ", sharpen", ", detail"
+"""What names end in: filtered after training, trained with the filter, and trained with textures."""
+CHANGES = {
+    GUIDED: "The filter put behind",
+    SHARPENED: "The filter trained with",
+    DETAILED: "Textures trained with",
+}
+"""What the rows of each ending say of the plain map."""
 MOST_MAPS = 3
 """Resolutions that are compared: the base's own, a half and a quarter of it."""
 GUIDED_FILE = "guided.onnx"
@@ -151,7 +158,8 @@ def added_multiply_adds(facts: dict[str, Any], guide: dict[str, Any] | None, hei
 
     Args:
         facts: of the graph's card.
-        guide: the filter's `radius` and the size of the map that it was given; None where there is none.
+        guide: the filter's `radius` and the size of the map that it was given; None where there is none, as where
+            textures are laid over the map, whose convolution the card counts.
         height, width: of the picture.
     """
     from whymask.train.guided import guided_multiply_adds
@@ -163,26 +171,42 @@ def added_multiply_adds(facts: dict[str, Any], guide: dict[str, Any] | None, hei
     return added + guided_multiply_adds(h, w, height, width, guide["radius"])
 
 
-def measure(base: Base, folder: Path, steps: int, limit: int, radius: int, epsilon: float, seconds: float) -> Study:
-    """Train the maps, export them plain and guided, train the guided ones too, judge and time them all."""
+@dataclasses.dataclass(frozen=True)
+class Edges:
+    """How maps are taken to the picture's edges: the filter's radius and epsilon, and the number of textures."""
+
+    radius: int
+    epsilon: float
+    textures: int
+
+
+def measure(base: Base, folder: Path, steps: int, limit: int, edges: Edges, seconds: float) -> Study:
+    """Train the maps, export them plain and guided, train those with edges too, judge and time them all."""
     variants, rows = variants_of(base), []
     pictures = spread(base.pictures, limit or None)
-    with track(3 * len(variants) - 2, f"{NAME} on {base.name}", "graphs") as bar:
+    with track(4 * len(variants) - 3, f"{NAME} on {base.name}", "graphs") as bar:
+
+        def add(variant: Variant, graph: Path, guide: dict[str, Any] | None = None) -> None:
+            rows.append(_row(variant, graph, pictures, guide, seconds))
+            bar.advance(note=variant.name)
+
         for position, variant in enumerate(variants):
             graph = train_variant(base, variant, folder, steps=steps)
-            plain = _row(variant, graph, pictures, None, seconds)
-            rows.append(plain)
-            bar.advance(note=variant.name)
+            add(variant, graph)
             if position:
-                guide = {"radius": radius, "epsilon": epsilon, "map": plain.facts[0]["map"]}
-                named = Variant(f"{variant.name}{GUIDED}", {**variant.fields, "guided": guide})
-                rows.append(_row(named, export_guided(graph, radius, epsilon), pictures, guide, seconds))
-                bar.advance(note=named.name)
-                learned = Variant(f"{variant.name}{SHARPENED}", {**variant.fields, "sharpen": radius, "flat": epsilon})
-                graph = train_variant(base, learned, folder, steps=steps)
-                rows.append(_row(learned, graph, pictures, guide, seconds))
-                bar.advance(note=learned.name)
+                guide = {"radius": edges.radius, "epsilon": edges.epsilon, "map": rows[-1].facts[0]["map"]}
+                guided = Variant(f"{variant.name}{GUIDED}", {**variant.fields, "guided": guide})
+                add(guided, export_guided(graph, edges.radius, edges.epsilon), guide)
+                for ending, fields in trained_edges(edges).items():
+                    named = Variant(f"{variant.name}{ending}", {**variant.fields, **fields})
+                    filtered = guide if ending == SHARPENED else None
+                    add(named, train_variant(base, named, folder, steps=steps), filtered)
     return Study(NAME, base.name, tuple(path.name for path in pictures), COLUMNS, tuple(rows))
+
+
+def trained_edges(edges: Edges) -> dict[str, dict[str, Any]]:
+    """What changes in training, by the ending of the row's name."""
+    return {SHARPENED: {"sharpen": edges.radius, "flat": edges.epsilon}, DETAILED: {"detail": edges.textures}}
 
 
 def _row(variant: Variant, graph: Path, pictures: Sequence[Path], guide: dict[str, Any] | None, seconds: float) -> Row:
@@ -235,15 +259,15 @@ def cost_table(study: Study) -> str:
 
 
 def guided_lines(study: Study) -> str:
-    """What the filter changes on each coarse map, paired."""
+    """What the filter and the textures change on each coarse map, paired."""
     by_name = {row.variant.name: row for row in study.rows}
     lines = []
     for name, row in by_name.items():
-        plain = by_name.get(name.removesuffix(GUIDED).removesuffix(SHARPENED))
-        if plain is not None and plain is not row:
-            changes = ", ".join(f"{column} {cell(paired(row, plain, column))}" for column in JUDGED)
-            when = "trained with" if name.endswith(SHARPENED) else "put behind"
-            lines.append(f"- The filter {when} {plain.variant.name} changes: {changes}.")
+        for ending, words in CHANGES.items():
+            plain = by_name.get(name.removesuffix(ending))
+            if plain is not None and plain is not row:
+                changes = ", ".join(f"{column} {cell(paired(row, plain, column))}" for column in JUDGED)
+                lines.append(f"- {words} {plain.variant.name}: {changes}.")
     return "\n".join(lines)
 
 
@@ -252,7 +276,8 @@ def page(study: Study) -> str:
     head = (
         f"# Sharper maps on {study.base}\n\nA row pays where it is better than every cheaper row by more than the 95 % "
         "interval of the paired difference. Cost: time added to the classifier alone, measured in pairs, where it was; "
-        "else multiply-adds, in which the filter is counted by its own formula."
+        "else multiply-adds, in which the filter is counted by its own formula. The paired changes below are of the "
+        "plain map of the same cells."
     )
     return study_page(study, head, f"{cost_table(study)}\n\n{guided_lines(study)}")
 
@@ -264,19 +289,22 @@ def sharpness(
     limit: Annotated[int, typer.Option(help="Pictures that are judged, evenly spread; 0 takes all.")] = 0,
     radius: Annotated[int, typer.Option(help="Of the filter's window, cells of the map.")] = 2,
     epsilon: Annotated[float, typer.Option(help="Variance of the picture below which a window is flat.")] = 0.05,
+    textures: Annotated[int, typer.Option(help="Of --detail.")] = 8,
     seconds: Annotated[float, typer.Option(help="Longest time of each latency measurement; 0: none.")] = 15.0,
     precision: Annotated[str, typer.Option(help=PRECISION_HELP)] = "",
     folder: Annotated[Path, typer.Option(help="Where the runs are kept.")] = FOLDER,
     out: Annotated[Path, typer.Option("-o", "--out", help="JSON file; the page goes beside it.")] = RESULTS
     / "sharpness.json",
 ) -> None:
-    """Compare maps of several resolutions, with and without a guided filter.
+    """Compare maps of several resolutions, with and without the picture's own edges.
 
     Example: python -m whymask.benchmarks.sharpness --base mobilenet_v2_tf --steps 600 --limit 500
     """
     check_json(out)
-    study = measure(in_precision(base_named(base, folder), precision), folder, steps, limit, radius, epsilon, seconds)
+    taken = in_precision(base_named(base, folder), precision)
+    study = measure(taken, folder, steps, limit, Edges(radius, epsilon, textures), seconds)
     options = f"--base {base} --steps {steps} --limit {limit} --radius {radius} --epsilon {epsilon:g}"
+    options += f" --textures {textures}"
     options += f" --precision {precision}" if precision else ""
     text = page(study)
     write_records(out, [record_from_study(study, f"python -m whymask.benchmarks.sharpness {options}")], text)

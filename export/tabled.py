@@ -64,7 +64,7 @@ class TabledExplainer(Explainer):
         if against is not None:
             made: Tensor = self.inner._saliency(encoded, logits, target, against, predicted)
             return made
-        *projected, deepest = encoded
+        projected, deepest, textures = self.inner.parts(encoded)
         found = torch.split(F.embedding(target, self.table), self.sizes, dim=1)
         *gates, hidden = found[-len(projected) - 1 :]
         evidence = self._evidence(deepest, found[0]) if self.inner.has_evidence else None
@@ -72,7 +72,10 @@ class TabledExplainer(Explainer):
         level, presence = self.level_end(coarse, hidden, logits, None if predicted else target)
         if presence is not None and not predicted:
             level = level + absence(presence, logits, target) / TEMPERATURE
-        lowered: Tensor = tempered_standard(self._ranking(decoded, evidence), TEMPERATURE) - level
+        ranking = self._ranking(decoded, evidence)
+        if self.inner.detail is not None:
+            ranking = self.inner.detail(tempered_standard(ranking, 1.0), decoded, textures)
+        lowered: Tensor = tempered_standard(ranking, TEMPERATURE) - level
         return lowered.squeeze(1)
 
     def _evidence(self, deepest: Tensor, rows: Tensor) -> Tensor:

@@ -16,6 +16,8 @@ EXPLAINERS = ("tapped", "autoencoder")
 AUTOENCODER_SIZES = ("small", "medium", "large")
 MOST_RADIUS = 8
 """Of the guided filter, in cells."""
+MOST_TEXTURES = 64
+"""Of the picture, which `detail` lays over the map."""
 MODES = ("constraint", "area", "weighted")
 TEACHERS = (
     "activation-matching",
@@ -42,6 +44,7 @@ class ExplainerConfig:
         presence: whether it tells classes that are not there, whose masks are then empty.
         sharpen: radius of the guided filter behind it, in cells of its map; 0 for none.
         flat: of the filter, see `whymask.train.guided.guided_upsample`'s epsilon.
+        detail: textures of the picture that the tapped decoder lays over its map (`whymask.train.detail`); 0 for none.
     """
 
     kind: str = "tapped"
@@ -51,6 +54,7 @@ class ExplainerConfig:
     presence: bool = False
     sharpen: int = 0
     flat: float = 0.05
+    detail: int = 0
 
     def __post_init__(self) -> None:
         """Refuse unknown families and sizes."""
@@ -62,6 +66,17 @@ class ExplainerConfig:
             raise InputError(f"sharpen is {self.sharpen}, expected a radius of 0 to {MOST_RADIUS} cells")
         if self.flat <= 0.0:
             raise InputError(f"flat is {self.flat}, expected a share above 0")
+        self._check_detail()
+
+    def _check_detail(self) -> None:
+        if not 0 <= self.detail <= MOST_TEXTURES:
+            raise InputError(f"detail is {self.detail}, expected 0 to {MOST_TEXTURES} textures")
+        if self.detail and self.kind != "tapped":
+            raise InputError(f"detail is {self.detail} with the explainer {self.kind!r}; it is of tapped ones alone")
+        if self.detail and self.sharpen:
+            raise InputError(
+                f"sharpen is {self.sharpen} and detail {self.detail}; give one: both bring in the picture's edges"
+            )
 
 
 @dataclass(frozen=True)
@@ -79,6 +94,9 @@ class TrainConfig(ClassifierConfig):
         "Radius, in cells of the map, of a guided filter that takes it to the picture's edges; 0: none, 2 is usual.",
     )
     flat: float = option(0.05, "Share of the picture's variance below which a window has no edge (--sharpen).")
+    detail: int = option(
+        0, "Textures of the picture that are learned and laid over the map, to its full size; 0: none, 8 is usual."
+    )
 
     steps: int = option(2000, "Optimiser steps.")
     batch_size: int = option(24, "Images a step, over all processes.")
@@ -232,6 +250,7 @@ class TrainConfig(ClassifierConfig):
             presence=self.presence > 0,
             sharpen=self.sharpen,
             flat=self.flat,
+            detail=self.detail,
         )
 
 

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from whymask.train.cam import class_evidence
 from whymask.train.classifier import FrozenClassifier
 from whymask.train.config import ExplainerConfig
+from whymask.train.detail import Detail
 from whymask.train.levels import Breaking, LevelHead, absence, confidence
 from whymask.train.masks import standardise
 
@@ -237,6 +238,7 @@ class TappedExplainer(Explainer):
     Coarse taps are decoded first and added to finer ones (a feature pyramid, Lin et al. 2017, arXiv 1612.03144).
     Where the final layer reads the deepest tap, the class activation map is an input at every stage and a residual at
     the end, so that the untrained explainer already ranks as CAM does. Nearness to the centre is a second residual.
+    With `config.detail` textures of the picture take the map to its full size.
     """
 
     kind = "tapped"
@@ -255,18 +257,25 @@ class TappedExplainer(Explainer):
         self.evidence_gain = nn.Parameter(torch.ones(()))
         self.centre_gain = nn.Parameter(torch.full((), CENTRE_GAIN))
         self.level = LevelHead(channels, self.row_width, config.presence)
+        self.detail = Detail(channels, config.detail) if config.detail else None
 
     def encode(self, features: list[Tensor], x: Tensor) -> list[Tensor]:
-        """Every tap at the decoder's width, finest first, then the deepest tap itself; `x` is not read."""
-        del x
+        """Every tap at the decoder's width, finest first, the deepest tap itself, and the textures of `x` if any."""
         laterals = cast("Iterable[Lateral]", self.laterals)
-        return [*(lateral.project(tap) for lateral, tap in zip(laterals, features, strict=True)), features[-1]]
+        projected = [lateral.project(tap) for lateral, tap in zip(laterals, features, strict=True)]
+        textures = [] if self.detail is None else [self.detail.textures(x)]
+        return [*projected, features[-1], *textures]
+
+    def parts(self, encoded: list[Tensor]) -> tuple[list[Tensor], Tensor, Tensor | None]:
+        """What `encode` gave: the taps at the decoder's width, the deepest tap itself, and the textures."""
+        stages = len(self.laterals)
+        return encoded[:stages], encoded[stages], encoded[stages + 1] if self.detail is not None else None
 
     def decode(
         self, encoded: list[Tensor], logits: Tensor, target: Tensor, against: Tensor | None = None
     ) -> tuple[Tensor, Breaking]:
         """See the base class."""
-        *projected, deepest = encoded
+        projected, deepest, textures = self.parts(encoded)
         rows = self.rows_of(target, against)
         evidence = self._evidence(deepest, rows)
         decoded = coarse = self._mix(-1, projected[-1], rows, evidence)
@@ -275,12 +284,17 @@ class TappedExplainer(Explainer):
         ranking = self.out(decoded)
         if evidence is not None:
             ranking = ranking + self.evidence_gain * resize_to(evidence, ranking)
-        ranking = ranking + self.centre_gain * centre_prior(ranking)
-        return standardise(ranking), self.level(coarse.detach(), rows, confidence(logits, target))
+        ranking = standardise(ranking + self.centre_gain * centre_prior(ranking))
+        breaking: Breaking = self.level(coarse.detach(), rows, confidence(logits, target))
+        if self.detail is None or textures is None:
+            return ranking, breaking
+        full: Tensor = self.detail(ranking, decoded, textures)
+        return standardise(full), breaking._replace(unfiltered=ranking)
 
     def coarse(self, encoded: list[Tensor], rows: Tensor) -> Tensor:
         """See the base class."""
-        return self._mix(-1, encoded[-2], rows, self._evidence(encoded[-1], rows))
+        projected, deepest, _ = self.parts(encoded)
+        return self._mix(-1, projected[-1], rows, self._evidence(deepest, rows))
 
     def _evidence(self, deepest: Tensor, rows: Tensor) -> Tensor | None:
         return standardise(class_evidence(deepest, rows)).to(deepest.dtype) if self.has_evidence else None

@@ -30,8 +30,8 @@ class Breaking(NamedTuple):
     Attributes:
         presence: logit of the chance that the class is there, float32 (B,); None where that is not learned.
         absent: the same for another class, where one was asked about.
-        unfiltered: the map in front of a guided filter, float32 (B, 1, h, w), whose roughness counts: edges that the
-            filter takes from the picture are wanted. None where there is no filter.
+        unfiltered: the map before the picture's own edges come in, by a guided filter or as detail, float32
+            (B, 1, h, w), whose roughness counts: those edges are wanted. None where the map is never taken to them.
     """
 
     centre: Tensor

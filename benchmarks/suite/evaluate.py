@@ -190,7 +190,7 @@ def _optimised(explainer: Explainer, classifier: FrozenClassifier | None, settin
     objective = settings.optimise_as or load_run(settings.run).config
     if settings.optimise_as is not None:
         classifier = _same_classifier(classifier, classifier_from_config(settings.optimise_as))
-    of_taps = settings.optimise_as is not None or objective.sharpen
+    of_taps = settings.optimise_as is not None or objective.sharpen or objective.detail
     finest = classifier.tap_specs[0] if of_taps else explainer.card.explainer
     size, steps, seed = (finest.height, finest.width), settings.optimise_steps, settings.seed
     return [optimised_rival(classifier, explainer.card, size, steps=steps, seed=seed, objective=objective)]

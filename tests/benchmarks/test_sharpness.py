@@ -70,7 +70,7 @@ def test_from_training_to_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         sharpness,
         "train_variant",
         lambda base, v, folder, steps: real(
-            base, Variant("sharp" if "sharpen" in v.fields else "both", v.fields), folder
+            base, Variant(next((n for n in ("sharpen", "detail") if n in v.fields), "both"), v.fields), folder
         ),
     )
 
@@ -81,15 +81,18 @@ def test_from_training_to_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(sharpness, "cost_facts", cost_facts)
     out = tmp_path / "sharpness.json"
-    sharpness.sharpness("shapes", 0, 4, 1, 0.05, 1.0, folder=tmp_path / "runs", out=out)
+    sharpness.sharpness("shapes", 0, 4, 1, 0.05, 2, 1.0, folder=tmp_path / "runs", out=out)
     (record,) = json.loads(out.read_text())
-    assert [each["variant"] for each in record["rows"]] == ["fine", "coarse", "coarse + guided", "coarse, sharpen"]
-    assert [each["seeds"][0]["map"] for each in record["rows"]] == [[8, 8], [8, 8], [32, 32], [32, 32]]
-    coarse, guided, sharpened = (each["seeds"][0]["added_macs"] for each in record["rows"][1:])
+    names = [each["variant"] for each in record["rows"]]
+    assert names == ["fine", "coarse", "coarse + guided", "coarse, sharpen", "coarse, detail"]
+    assert [each["seeds"][0]["map"] for each in record["rows"]] == [[8, 8], [8, 8], [32, 32], [32, 32], [32, 32]]
+    coarse, guided, sharpened, detailed = (each["seeds"][0]["added_macs"] for each in record["rows"][1:])
     assert guided == sharpened == coarse + 64 * 64 + 1024 * 13
-    assert timed == ["fused.onnx", "fused.onnx", "r1-e0.05-guided.onnx", "fused.onnx"]
+    assert detailed > coarse + 1024 * 3 * 9 * 2
+    assert timed == ["fused.onnx", "fused.onnx", "r1-e0.05-guided.onnx", "fused.onnx", "fused.onnx"]
     page = out.with_suffix(".md").read_text()
     assert "| fine | 8×8 |" in page
     assert "(not valid)" in page
-    assert "- The filter put behind coarse changes: retention " in page
-    assert "- The filter trained with coarse changes: retention " in page
+    assert "- The filter put behind coarse: retention " in page
+    assert "- The filter trained with coarse: retention " in page
+    assert "- Textures trained with coarse: retention " in page

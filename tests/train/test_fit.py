@@ -217,11 +217,12 @@ def test_a_run_refuses_another_classifier(config: TrainConfig, tmp_path: Path) -
         load_run(tmp_path / "run", weights=str(tmp_path / "other.pth"))
 
 
-def test_a_sharpened_run_trains_is_read_back_and_gives_maps_of_the_pictures_size(
-    config: TrainConfig, tmp_path: Path
+@pytest.mark.parametrize("edges", [{"sharpen": 1}, {"detail": 4}], ids=["filtered", "detailed"])
+def test_a_run_with_edges_trains_is_read_back_and_gives_maps_of_the_pictures_size(
+    config: TrainConfig, tmp_path: Path, edges: dict[str, int]
 ) -> None:
     before = classifier_from_config(config).sha256()
-    run = train(replace(config, sharpen=1), tmp_path / "run")
+    run = train(replace(config, **edges), tmp_path / "run")
     again = load_run(tmp_path / "run")
     assert run.classifier.sha256() == before
     assert same(dict(run.explainer.state_dict()), dict(again.explainer.state_dict()))
@@ -266,6 +267,7 @@ def test_weights_in_the_folder_of_a_run_move_with_it(config: TrainConfig, tmp_pa
         ("sharpen", -1, "sharpen is -1, expected a radius of 0 to 8 cells"),
         ("sharpen", 9, "sharpen is 9, expected a radius of 0 to 8 cells"),
         ("flat", 0.0, "flat is 0.0, expected a share above 0"),
+        ("detail", 65, "detail is 65, expected 0 to 64 textures"),
         ("alpha", 1.0, r"alpha is 1.0, expected a number in \(0, 1\)"),
         ("mode", "magic", "mode is 'magic', expected one of constraint, area, weighted"),
         ("min_area", 0.95, "min_area 0.95 must be below max_area 0.9"),
