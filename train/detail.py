@@ -49,7 +49,9 @@ class Detail(nn.Module):
         Returns:
             float32 (B, 1, H, W).
         """
-        low = torch.cat([coarse, self.wanted(decoded).float()], dim=1)  # enlarged together: one node of a graph
         size = (int(textures.shape[-2]), int(textures.shape[-1]))
-        full = F.interpolate(low, size=size, mode="bilinear", align_corners=False)
-        return full[:, :1] + (full[:, 1:] * textures.float()).sum(1, keepdim=True)
+        plain, wanted = (
+            F.interpolate(low.float(), size=size, mode="bilinear", align_corners=False)
+            for low in (coarse, self.wanted(decoded))
+        )
+        return plain + (wanted * textures.float()).sum(1, keepdim=True)

@@ -16,6 +16,8 @@ STANDARDISATION_EPSILON = 1e-3
 
 def resize(maps: Tensor, height: int, width: int) -> Tensor:
     """float (B, h, w) → (B, 1, H, W): bilinear with half-pixel centres, as ONNX Resize(linear, half_pixel)."""
+    if maps.shape[-2:] == (height, width):
+        return maps[:, None]  # the same function in no node
     return F.interpolate(maps[:, None], size=(height, width), mode="bilinear", align_corners=False)
 
 
