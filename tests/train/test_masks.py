@@ -53,6 +53,11 @@ def test_resize_has_half_pixel_centres() -> None:
     assert torch.allclose(resize(ramp, 1, 4).flatten(), torch.tensor([0.0, 0.25, 0.75, 1.0]))
 
 
+def test_a_map_of_the_size_that_is_wanted_is_not_touched() -> None:
+    maps = torch.randn(2, 5, 7, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(resize(maps, 5, 7), maps[:, None])
+
+
 @pytest.mark.parametrize(("inputs", "outputs"), [((5, 7), (32, 24)), ((9, 9), (9, 9)), ((8, 6), (5, 11))])
 def test_resizing_by_product_is_resizing_with_its_gradient(inputs: tuple[int, int], outputs: tuple[int, int]) -> None:
     generator = torch.Generator().manual_seed(0)
