@@ -258,7 +258,7 @@ def cost_table(study: Study) -> str:
     return table(head, rows)
 
 
-def guided_lines(study: Study) -> str:
+def edge_lines(study: Study) -> str:
     """What the filter and the textures change on each coarse map, paired."""
     by_name = {row.variant.name: row for row in study.rows}
     lines = []
@@ -279,7 +279,7 @@ def page(study: Study) -> str:
         "else multiply-adds, in which the filter is counted by its own formula. The paired changes below are of the "
         "plain map of the same cells."
     )
-    return study_page(study, head, f"{cost_table(study)}\n\n{guided_lines(study)}")
+    return study_page(study, head, f"{cost_table(study)}\n\n{edge_lines(study)}")
 
 
 @app.command()
