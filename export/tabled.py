@@ -19,10 +19,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from whymask.train.explainers import TEMPERATURE, Explainer, Lateral, TappedExplainer, centre_prior, resize_to
+from whymask.train.explainers import TEMPERATURE, Explainer, Lateral, TappedExplainer, centre_prior
 from whymask.train.guided import GuidedExplainer
 from whymask.train.levels import LOG_P_SCALE, LOWEST_LOG_P, MAX_LEVEL, SMALLEST_SCALE, LevelHead, absence
-from whymask.train.masks import STANDARDISATION_EPSILON
+from whymask.train.masks import STANDARDISATION_EPSILON, resize_to
 
 
 def deployed(explainer: Explainer) -> Explainer:

@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from whymask.train.masks import resize_to
+
 BLUR_CELLS = 20
 """A blurred background keeps about this many cells a side: no class of ImageNet is recognised from it alone."""
 
@@ -36,7 +38,7 @@ def blur(x: Tensor) -> Tensor:
     cell = max(1, x.shape[-1] // BLUR_CELLS)
     small = F.avg_pool2d(x, cell, cell, ceil_mode=True)
     smooth = F.avg_pool2d(small, 3, 1, 1, count_include_pad=False)
-    return F.interpolate(smooth, size=x.shape[-2:], mode="bilinear", align_corners=False)
+    return resize_to(smooth, x)
 
 
 def random_background(x: Tensor, fill: Tensor, robustness: float, generator: torch.Generator) -> Tensor:

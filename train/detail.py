@@ -15,8 +15,9 @@ Letters: B batch, h w the coarse map's size, H W the picture's, K the textures.
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
+
+from whymask.train.masks import resize_to
 
 FIRST_WEIGHTS = 0.1
 """Of the coefficients before training, as a share of the usual: the untrained map is the coarse one, nearly."""
@@ -49,9 +50,5 @@ class Detail(nn.Module):
         Returns:
             float32 (B, 1, H, W).
         """
-        size = (int(textures.shape[-2]), int(textures.shape[-1]))
-        plain, wanted = (
-            F.interpolate(low.float(), size=size, mode="bilinear", align_corners=False)
-            for low in (coarse, self.wanted(decoded))
-        )
-        return plain + (wanted * textures.float()).sum(1, keepdim=True)
+        wanted = resize_to(self.wanted(decoded).float(), textures)
+        return resize_to(coarse, textures) + (wanted * textures.float()).sum(1, keepdim=True)

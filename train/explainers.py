@@ -22,7 +22,7 @@ from whymask.train.classifier import FrozenClassifier
 from whymask.train.config import ExplainerConfig
 from whymask.train.detail import Detail
 from whymask.train.levels import Breaking, LevelHead, absence, confidence
-from whymask.train.masks import standardise
+from whymask.train.masks import resize_to, standardise
 
 TEMPERATURE = 0.5
 """Of the sigmoid over the standardised map. Constant: annealing it made the maps rough and lost what had been
@@ -208,14 +208,6 @@ class Lateral(nn.Module):
         return 2.0 * torch.sigmoid(self.gate(8.0 * rows))
 
 
-def resize_to(maps: Tensor, like: Tensor) -> Tensor:
-    """Bilinear resize of (B, ·, ·, ·) to the spatial size of another map."""
-    size = (int(like.shape[-2]), int(like.shape[-1]))
-    if maps.shape[-2:] == like.shape[-2:]:
-        return maps
-    return F.interpolate(maps, size=size, mode="bilinear", align_corners=False)
-
-
 def centre_prior(like: Tensor) -> Tensor:
     """How near each place is to the picture's centre: (1, 1, h, w), standardised, highest in the middle.
 
@@ -286,7 +278,7 @@ class TappedExplainer(Explainer):
             ranking = ranking + self.evidence_gain * resize_to(evidence, ranking)
         ranking = standardise(ranking + self.centre_gain * centre_prior(ranking))
         breaking: Breaking = self.level(coarse.detach(), rows, confidence(logits, target))
-        if self.detail is None or textures is None:
+        if self.detail is None:
             return ranking, breaking
         full: Tensor = self.detail(ranking, decoded, textures)
         return standardise(full), breaking._replace(unfiltered=ranking)

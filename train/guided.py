@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from whymask.runtime.errors import InputError
 from whymask.train.explainers import Explainer
 from whymask.train.levels import Breaking
+from whymask.train.masks import bilinear, resize_to
 
 LUMA = (0.299, 0.587, 0.114)
 """Weights of red, green and blue in the guide (ITU-R BT.601)."""
@@ -57,10 +58,7 @@ def guided_upsample(saliency_logits: Tensor, x: Tensor, radius: int, epsilon: fl
     variance = (box_mean(low * low, radius) - mean_guide * mean_guide).clamp_min(0.0)  # rounding may leave −1e-8
     slope = covariance / (variance + epsilon)
     offset = mean_map - slope * mean_guide
-    slope, offset = (
-        F.interpolate(box_mean(each, radius), size=(int(height), int(width)), mode="bilinear", align_corners=False)
-        for each in (slope, offset)
-    )
+    slope, offset = (resize_to(box_mean(each, radius), guide) for each in (slope, offset))
     return (slope * guide + offset)[:, 0]
 
 
@@ -84,10 +82,7 @@ def box_mean(maps: Tensor, radius: int) -> Tensor:
 def shrink(maps: Tensor, h: int, w: int) -> Tensor:
     """(B, 1, H, W) → (B, 1, h, w): means over whole cells first, so that nothing is skipped, then bilinear."""
     cell = (maps.shape[-2] // h, maps.shape[-1] // w)
-    means = F.avg_pool2d(maps, cell)
-    if means.shape[-2:] == (h, w):
-        return means
-    return F.interpolate(means, size=(h, w), mode="bilinear", align_corners=False)
+    return bilinear(F.avg_pool2d(maps, cell), h, w)
 
 
 def guided_multiply_adds(h: int, w: int, height: int, width: int, radius: int) -> int:

@@ -16,9 +16,19 @@ STANDARDISATION_EPSILON = 1e-3
 
 def resize(maps: Tensor, height: int, width: int) -> Tensor:
     """float (B, h, w) → (B, 1, H, W): bilinear with half-pixel centres, as ONNX Resize(linear, half_pixel)."""
+    return bilinear(maps[:, None], height, width)
+
+
+def resize_to(maps: Tensor, like: Tensor) -> Tensor:
+    """`resize` of (B, ·, ·, ·) to the spatial size of another map."""
+    return bilinear(maps, int(like.shape[-2]), int(like.shape[-1]))
+
+
+def bilinear(maps: Tensor, height: int, width: int) -> Tensor:
+    """`resize` of (B, ·, h, w); maps of that size are given back as they are, the same function in no node."""
     if maps.shape[-2:] == (height, width):
-        return maps[:, None]  # the same function in no node
-    return F.interpolate(maps[:, None], size=(height, width), mode="bilinear", align_corners=False)
+        return maps
+    return F.interpolate(maps, size=(height, width), mode="bilinear", align_corners=False)
 
 
 def resize_by_product(maps: Tensor, height: int, width: int) -> Tensor:

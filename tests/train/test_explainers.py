@@ -9,9 +9,9 @@ from whymask.runtime.errors import InputError
 from whymask.train.cam import class_activation_map
 from whymask.train.classifier import FrozenClassifier
 from whymask.train.config import ExplainerConfig
-from whymask.train.explainers import CENTRE_GAIN, build_explainer, centre_prior, resize_to
+from whymask.train.explainers import CENTRE_GAIN, build_explainer, centre_prior
 from whymask.train.levels import confidence
-from whymask.train.masks import standardise
+from whymask.train.masks import resize_to, standardise
 
 
 @pytest.mark.parametrize("kind", ["tapped", "autoencoder"])

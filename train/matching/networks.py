@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state, vmap
 
 from whymask.runtime.errors import InputError
+from whymask.train.masks import resize_to
 from whymask.train.matching.config import UNET, MatchingConfig
 
 LEVELS = 4
@@ -52,7 +53,7 @@ class UNet(nn.Module):
         x = skips.pop()
         for up, merge in zip(self.up, self.merge, strict=True):
             skip = skips.pop()
-            x = merge(torch.cat([_at_size(up(x), skip), skip], 1))
+            x = merge(torch.cat([resize_to(up(x), skip), skip], 1))
         logits: Tensor = self.head(x)
         return logits
 
@@ -74,7 +75,7 @@ class PlainAutoencoder(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalised float (1, 3, H, W) → logits of the mask (1, 1, H, W)."""
-        return _at_size(self.decoder(self.encoder(x)), x)
+        return resize_to(self.decoder(self.encoder(x)), x)
 
 
 class Autoencoders:
@@ -135,10 +136,3 @@ def _strided(inputs: int, outputs: int) -> nn.Sequential:
 def _transposed(inputs: int, outputs: int) -> nn.Sequential:
     convolution = nn.ConvTranspose2d(inputs, outputs, 4, 2, 1)
     return nn.Sequential(convolution, nn.InstanceNorm2d(outputs, affine=True), nn.ReLU())
-
-
-def _at_size(maps: Tensor, like: Tensor) -> Tensor:
-    """Brought to the size of another, where sides that do not halve evenly made it differ."""
-    if maps.shape[-2:] == like.shape[-2:]:
-        return maps
-    return F.interpolate(maps, size=like.shape[-2:], mode="bilinear", align_corners=False)
