@@ -32,15 +32,21 @@ def bilinear(maps: Tensor, height: int, width: int) -> Tensor:
 
 
 def resize_by_product(maps: Tensor, height: int, width: int) -> Tensor:
-    """`resize` as two matrix products, equal up to rounding, for masks that a gradient passes through.
+    """`resize` as two matrix products: `bilinear_by_product` of maps (B, h, w)."""
+    return bilinear_by_product(maps[:, None], height, width)
+
+
+def bilinear_by_product(maps: Tensor, height: int, width: int) -> Tensor:
+    """`bilinear` as two matrix products, equal up to rounding, for maps that a gradient passes through.
 
     Interpolation is linear and separable. A product's gradient takes a fifth of the time of an interpolation's, and is
-    the same in every run on a GPU, where interpolation adds up its gradient in any order. Always in float32.
+    the same in every run on a GPU, where interpolation adds up its gradient in any order. For several channels on a CPU
+    the products themselves take half the time. Always in float32.
     """
     with torch.autocast(maps.device.type, enabled=False):
         full = maps.float()
-        down, across = (_weights(full, *sides) for sides in ((maps.shape[1], height), (maps.shape[2], width)))
-        return (down @ full @ across.T)[:, None]
+        down, across = (_weights(full, *sides) for sides in ((maps.shape[-2], height), (maps.shape[-1], width)))
+        return down @ full @ across.T
 
 
 def _weights(like: Tensor, inputs: int, outputs: int) -> Tensor:
