@@ -70,6 +70,11 @@ def _background_of(kind: str, source: Tensor, generator: torch.Generator) -> Ten
 
 
 def _colour_noise(like: Tensor, generator: torch.Generator) -> Tensor:
-    colour = torch.randn(len(like), 3, 1, 1, generator=generator)
+    """A colour for each picture with noise, float32 (N, 3, H, W), drawn evenly from all that the pictures' values span.
+
+    Colours near their mean hide the rims of a mask, and masks that were trained with them lean on it.
+    """
+    low, high = like.amin((0, 2, 3), keepdim=True), like.amax((0, 2, 3), keepdim=True)
+    share = torch.rand(len(like), 3, 1, 1, generator=generator).to(like.device)
     noise = NOISE_DEVIATION * torch.randn(like.shape, generator=generator)
-    return (colour + noise).to(like.device)
+    return low + (high - low) * share + noise.to(like.device)

@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from whymask.train.backgrounds import KINDS, blur, random_background
+from whymask.train.backgrounds import KINDS, NOISE_DEVIATION, _background_of, blur, random_background
 from whymask.train.classifier import FrozenClassifier
 from whymask.train.config import TrainConfig
 from whymask.train.explainers import build_explainer
@@ -215,3 +215,15 @@ def test_backgrounds_are_what_drawing_from_the_whole_batch_gives() -> None:
         if source is not None:
             assert torch.allclose(got[chosen], source[chosen], atol=1e-6)
     assert bool((got[kind == -1] == 0.25).all())
+
+
+def test_coloured_backgrounds_are_drawn_evenly_from_the_values_of_the_pictures() -> None:
+    x = torch.rand(600, 3, 4, 4, generator=torch.Generator().manual_seed(0))
+    low, high = torch.tensor([-2.0, 0.0, 1.0]), torch.tensor([-1.0, 5.0, 1.5])
+    x = low.view(1, 3, 1, 1) + (high - low).view(1, 3, 1, 1) * x
+    generator = torch.Generator().manual_seed(3)
+    colours = _background_of("colour", x, generator).mean((2, 3))
+    even = (high - low).square() / 12 + NOISE_DEVIATION**2 / 16
+    torch.testing.assert_close(colours.mean(0), (low + high) / 2, atol=0.2, rtol=0)
+    torch.testing.assert_close(colours.var(0), even, atol=0, rtol=0.15)
+    assert _background_of("colour", x, generator)[0].std(dim=(1, 2)).min() > NOISE_DEVIATION / 3
