@@ -33,7 +33,7 @@ opponent, since it leaves no connected piece of any object."""
 
 STATED = {
     EXPLAINER: "the graph's saliency, resized bilinearly (half-pixel) to the input size",
-    RANDOM: f"normal noise on the saliency's grid, box-smoothed over 1/{RANDOM_CELLS} of the side, resized like it",
+    RANDOM: f"normal noise on the saliency's grid, smoothed evenly over 1/{RANDOM_CELLS} of the side, resized like it",
     CENTRE: "minus the Chebyshev distance from the picture's centre: a centred box of the picture's proportions",
     CAM: "class activation map of the same classifier for its predicted class (Zhou et al. 2016), resized like it",
     ALL_ONES: "every pixel kept: checks that the graph answers the same picture in the same way",
@@ -46,11 +46,17 @@ ClassMaps = Callable[[NDArray[np.uint8], NDArray[np.int64]], NDArray[np.float32]
 
 
 def random_map(height: int, width: int, rng: np.random.Generator) -> NDArray[np.float32]:
-    """Smoothed normal noise: float32, (h, w)."""
-    noise = rng.standard_normal((height, width)).astype(np.float32)
-    for axis, length in enumerate((height, width)):
-        noise = box_mean(noise, round(length / RANDOM_CELLS) // 2 * 2 + 1, axis)
-    return noise
+    """Smoothed normal noise: float32, (h, w), at the rims as strong as inside.
+
+    It is cut from a larger field: smoothed up to its own edges, noise is strongest in the corners, where no object is,
+    and a random map would be worse than chance.
+    """
+    boxes = [round(length / RANDOM_CELLS) // 2 * 2 + 1 for length in (height, width)]
+    noise = rng.standard_normal((height + boxes[0] - 1, width + boxes[1] - 1)).astype(np.float32)
+    for axis, box in enumerate(boxes):
+        noise = box_mean(noise, box, axis)
+    top, left = (box // 2 for box in boxes)
+    return np.ascontiguousarray(noise[top : top + height, left : left + width])
 
 
 def centre_map(height: int, width: int) -> NDArray[np.float32]:
