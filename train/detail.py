@@ -58,4 +58,5 @@ class Detail(nn.Module):
 def channel_sum(maps: Tensor) -> Tensor:
     """float32 (B, K, H, W) → (B, 1, H, W), as a product with ones: runtimes on a CPU sum over channels slowly."""
     ones = torch.ones(1, maps.shape[1], dtype=maps.dtype, device=maps.device)
-    return torch.unflatten(ones @ maps.flatten(2), 2, maps.shape[-2:])
+    with torch.autocast(maps.device.type, enabled=False):
+        return torch.unflatten(ones @ maps.flatten(2), 2, maps.shape[-2:])

@@ -55,6 +55,19 @@ def test_it_is_the_coarse_map_and_as_much_of_each_texture_as_a_place_wants():
     torch.testing.assert_close(detail(coarse, decoded, textures)[:, 0], expected)
 
 
+def test_in_half_precision_training_textures_are_laid_over_in_full():
+    generator = torch.Generator().manual_seed(0)
+    detail = Detail(5, 3)
+    coarse, decoded = torch.randn(2, 1, 4, 4, generator=generator), torch.randn(2, 5, 4, 4, generator=generator)
+    textures = torch.rand(2, 3, 16, 16, generator=generator).bfloat16()
+    with torch.autocast("cpu", torch.bfloat16):
+        wanted, found = detail.wanted(decoded), detail(coarse, decoded, textures)
+    assert wanted.dtype == torch.bfloat16
+    assert found.dtype == torch.float32
+    sums = sum(F.interpolate(wanted.float(), scale_factor=4, mode="bilinear")[:, k] * textures[:, k] for k in range(3))
+    torch.testing.assert_close(found[:, 0], F.interpolate(coarse, scale_factor=4, mode="bilinear")[:, 0] + sums)
+
+
 def test_it_learns_which_pixels_of_a_cell_matter_where_the_coarse_map_cannot():
     """Bright pixels count on the left, dark ones on the right; cells of 8 pixels hold both kinds."""
     torch.manual_seed(0)
