@@ -219,6 +219,8 @@ def table() -> None:
     """
     records = {classifier: committed_records(classifier) for classifier in imagenet.SETTINGS}
     records = {classifier: found for classifier, found in records.items() if found}
+    for classifier, found in records.items():
+        check_one_graph(classifier, found)
     if not records:
         raise InputError(f"{RESULTS} holds no results; make them with: {COMMAND} all")
     write_atomically(RESULTS / "README.md", explanations_page(records))
@@ -265,6 +267,21 @@ def committed_records(classifier: str) -> dict[str, dict[str, Any]]:
     kinds = ("suite", "located", "leaks", "refine")
     paths = {kind: _result(classifier, kind) for kind in kinds}
     return {kind: json.loads(path.read_text(encoding="utf-8")) for kind, path in paths.items() if path.is_file()}
+
+
+def check_one_graph(classifier: str, records: dict[str, dict[str, Any]]) -> None:
+    """See that all records of a classifier that name their graph judged the same one.
+
+    Raises:
+        InputError: they did not: one column of the table would be of several explainers.
+    """
+    judged = {kind: record["graph"]["sha256"][:12] for kind, record in records.items() if "graph" in record}
+    if len(set(judged.values())) > 1:
+        listed = ", ".join(f"{kind} {digest}" for kind, digest in judged.items())
+        raise InputError(
+            f"{classifier}: records of different graphs ({listed}); one explainer is expected in all of them: "
+            f"make the others again with {COMMAND} {' or '.join(judged)} {classifier}"
+        )
 
 
 def _command(kind: str, classifier: str, limit: int, usual: int, costly: int = 0) -> str:

@@ -15,10 +15,13 @@ from whymask.benchmarks.explanation_bars import (
     bars_from_records,
     ratio_interval,
 )
+from whymask.benchmarks.explanations import check_one_graph, committed_records
 from whymask.benchmarks.explanations_page import explanations_page, readme_bars
+from whymask.benchmarks.imagenet import SETTINGS
 from whymask.benchmarks.leaks.record import bar, check_record, left_out
 from whymask.benchmarks.suite.sample import Cell
 from whymask.benchmarks.suite.summary import ROBUST, SAME_AREAS
+from whymask.runtime.errors import InputError
 
 MAPS = ("explainer", *NAMED, OPTIMISED)
 LOWER_IS_BETTER = ("deletion", "average_drop")
@@ -165,3 +168,16 @@ def test_a_map_of_fewer_pictures_points_beside_the_explainer_in_these() -> None:
     for each in bars_from_records(None, located):
         assert not each.met
         assert each.measured == "0.500 at n = 10, best other rise 0.900"
+
+
+@pytest.mark.parametrize("classifier", list(SETTINGS))
+def test_the_committed_records_of_a_classifier_are_of_one_graph(classifier: str):
+    records = committed_records(classifier)
+    assert {"suite", "located", "leaks", "refine"} == set(records)
+    check_one_graph(classifier, records)
+
+
+def test_records_of_two_graphs_are_refused():
+    records = {kind: {"graph": {"sha256": digest * 64}} for kind, digest in (("suite", "a"), ("located", "b"))}
+    with pytest.raises(InputError, match=r"of different graphs \(suite aaaaaaaaaaaa, located bbbb"):
+        check_one_graph("squeezenet1_1", {**records, "refine": {}})
