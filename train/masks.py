@@ -31,11 +31,6 @@ def bilinear(maps: Tensor, height: int, width: int) -> Tensor:
     return F.interpolate(maps, size=(height, width), mode="bilinear", align_corners=False)
 
 
-def resize_by_product(maps: Tensor, height: int, width: int) -> Tensor:
-    """`resize` as two matrix products: `bilinear_by_product` of maps (B, h, w)."""
-    return bilinear_by_product(maps[:, None], height, width)
-
-
 def bilinear_by_product(maps: Tensor, height: int, width: int) -> Tensor:
     """`bilinear` as two matrix products, equal up to rounding, for maps that a gradient passes through.
 
@@ -43,8 +38,10 @@ def bilinear_by_product(maps: Tensor, height: int, width: int) -> Tensor:
     the same in every run on a GPU, where interpolation adds up its gradient in any order. For several channels on a CPU
     the products themselves take half the time. Always in float32.
     """
+    full = maps.float()
+    if maps.shape[-2:] == (height, width):
+        return full
     with torch.autocast(maps.device.type, enabled=False):
-        full = maps.float()
         down, across = (_weights(full, *sides) for sides in ((maps.shape[-2], height), (maps.shape[-1], width)))
         return down @ full @ across.T
 

@@ -30,7 +30,7 @@ from whymask.train.config import TrainConfig
 from whymask.train.distil import Lesson, distil_loss
 from whymask.train.explainers import TEMPERATURE, Explainer
 from whymask.train.levels import Breaking
-from whymask.train.masks import level_of_area, mask_from_saliency, resize_by_product, straight_through
+from whymask.train.masks import bilinear_by_product, level_of_area, mask_from_saliency, straight_through
 from whymask.train.objective import (
     asked_loss,
     binarisation,
@@ -204,7 +204,7 @@ class Objective:
             return config.level * self._breaking_loss(ranking.detach(), breaking, asked, generator)
         unused = 0.0 * breaking.scale.flatten()  # DDP expects a gradient for every parameter
         if config.mode == "area":
-            shown = resize_by_product(ranking.detach()[:, 0], *asked.x.shape[-2:])
+            shown = bilinear_by_product(ranking.detach(), *asked.x.shape[-2:])
             return config.area * quantile_loss(shown, breaking.centre, config.target_area) + unused
         share = torch.sigmoid((ranking.detach() - breaking.centre) / TEMPERATURE).flatten(1).mean(1)
         return config.area * torch.where(draw.own, share, 0.0 * share) + unused
@@ -225,4 +225,4 @@ class Objective:
 def probability(ranking: Tensor, own_level: Tensor, draw: Draw, x: Tensor) -> Tensor:
     """Resized saliency at each image's drawn cut, (B, 1, H, W)."""
     cut = torch.where(draw.own.view(-1, 1, 1, 1), own_level, level_of_area(ranking, draw.area))
-    return resize_by_product(torch.sigmoid((ranking - cut) / TEMPERATURE)[:, 0], x.shape[-2], x.shape[-1])
+    return bilinear_by_product(torch.sigmoid((ranking - cut) / TEMPERATURE), x.shape[-2], x.shape[-1])

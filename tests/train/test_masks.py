@@ -5,10 +5,11 @@ import torch
 
 from whymask.runtime.images import resize_map
 from whymask.train.masks import (
+    bilinear,
+    bilinear_by_product,
     level_of_area,
     mask_from_saliency,
     resize,
-    resize_by_product,
     standardise,
     straight_through,
 )
@@ -61,9 +62,9 @@ def test_a_map_of_the_size_that_is_wanted_is_not_touched() -> None:
 @pytest.mark.parametrize(("inputs", "outputs"), [((5, 7), (32, 24)), ((9, 9), (9, 9)), ((8, 6), (5, 11))])
 def test_resizing_by_product_is_resizing_with_its_gradient(inputs: tuple[int, int], outputs: tuple[int, int]) -> None:
     generator = torch.Generator().manual_seed(0)
-    start, weight = torch.rand(3, *inputs, generator=generator), torch.randn(3, 1, *outputs, generator=generator)
+    start, weight = torch.rand(3, 1, *inputs, generator=generator), torch.randn(3, 1, *outputs, generator=generator)
     results = []
-    for function in (resize, resize_by_product):
+    for function in (bilinear, bilinear_by_product):
         maps = start.clone().requires_grad_(True)
         resized = function(maps, *outputs)
         (weight * resized).sum().backward()
@@ -74,6 +75,6 @@ def test_resizing_by_product_is_resizing_with_its_gradient(inputs: tuple[int, in
 
 
 def test_resizing_by_product_keeps_full_precision_under_autocast() -> None:
-    maps = torch.rand(2, 9, 9, generator=torch.Generator().manual_seed(0))
+    maps = torch.rand(2, 1, 9, 9, generator=torch.Generator().manual_seed(0))
     with torch.autocast("cpu", torch.bfloat16):
-        assert torch.allclose(resize_by_product(maps, 32, 32), resize(maps, 32, 32), atol=1e-6)
+        assert torch.allclose(bilinear_by_product(maps, 32, 32), bilinear(maps, 32, 32), atol=1e-6)

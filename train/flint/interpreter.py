@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from whymask.train.masks import bilinear
 from whymask.train.taps import Tap
 
 WIDTH = 32
@@ -78,7 +79,7 @@ class Decoder(nn.Module):
     def forward(self, phi: Tensor) -> Tensor:
         """Φ (B, J) → (B, 3, height, width)."""
         first = F.relu(self.seed(phi)).view(-1, DECODER_WIDTH, FIRST_SIDE, FIRST_SIDE)
-        return F.interpolate(self.grow(first), self.size, mode="bilinear", align_corners=False)
+        return bilinear(self.grow(first), *self.size)
 
 
 class Interpreter(nn.Module):
