@@ -49,8 +49,8 @@ from whymask.runtime.errors import InputError
 from whymask.runtime.explainer import Explainer
 
 NAME = "ablation"
-FULL = Variant("full", {"necessity": 1.0})
-"""Every term at its default weight; necessity, which is off by default, at 1."""
+FULL = Variant("full", {"necessity": 4.0})
+"""Every term at its default weight; necessity, which is off by default, at 4."""
 
 
 @dataclass(frozen=True)

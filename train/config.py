@@ -125,7 +125,9 @@ class TrainConfig(ClassifierConfig):
     area: float = option(1.0, "Weight of the learned areas (modes area and weighted).")
     binarisation: float = option(0.1, "Weight of p (1 − p).")
     tv: float = option(3.0, "Weight of the standardised map's total variation.")
-    necessity: float = option(0.0, "Weight of losing the class without the mask's pixels. Costs one more pass.")
+    necessity: float = option(
+        0.0, "Weight of losing the class without the mask's pixels, 4 is usual. Costs one more pass a step."
+    )
     robustness: float = option(0.5, "Share of draws that fill dropped pixels with a random background.")
 
     others: float = option(

@@ -7,6 +7,8 @@ the input's.
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -43,9 +45,16 @@ def activation_distance(features_image: list[Tensor], features_kept: list[Tensor
 
 
 def necessity(logits_dropped: Tensor, target: Tensor) -> Tensor:
-    """relu(p(target | complement) − 1/C) per image, float (B,): without the mask, the class should fall to chance."""
-    probability = logits_dropped.softmax(1).gather(1, target[:, None])[:, 0]
-    return F.relu(probability - 1.0 / logits_dropped.shape[1])
+    """relu(log((1 − 1/C) / (1 − p))) per image, float (B,), with p the complement's probability of the target.
+
+    Without the mask the class should fall to chance. −log(1 − p), as MaRC has it (Brinner and Zarrieß, arXiv
+    2508.11388), less its value at chance: in the units of the terms that keep the class, and with a slope that does not
+    vanish where the complement is sure of it, as that of p itself does.
+    """
+    others = torch.scatter(logits_dropped, 1, target[:, None], -torch.inf).logsumexp(1)
+    lead = logits_dropped.gather(1, target[:, None])[:, 0] - others
+    classes = logits_dropped.shape[1]
+    return F.relu(F.softplus(lead) - math.log(classes / (classes - 1)))
 
 
 def binarisation(probability: Tensor) -> Tensor:

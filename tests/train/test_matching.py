@@ -20,6 +20,7 @@ from whymask.train.matching.objective import (
     eight_neighbour_variation,
     evaluate,
     look_at,
+    necessity,
     random_backgrounds,
     softened_divergence,
 )
@@ -120,6 +121,7 @@ def test_terms_have_hand_checked_values():
     p, q = torch.tensor([1.0, 0.0]).softmax(0), torch.tensor([0.0, 0.0]).softmax(0)
     expected = 4.0 * (p * (p / q).log()).sum()
     assert torch.allclose(softened_divergence(logits, torch.zeros(1, 2), 2.0), expected[None])
+    assert necessity(torch.tensor([[0.0, 0.0], [100.0, 0.0]]), torch.tensor([0, 0])).tolist() == [0.0, 0.5]
     dot = torch.zeros(1, 1, 3, 3)
     dot[0, 0, 1, 1] = 1.0  # every pair with the middle differs: 2 of 6, 2 of 6, 2 of 4, 2 of 4
     assert torch.allclose(eight_neighbour_variation(dot), torch.tensor([(2 / 6 + 2 / 6 + 2 / 4 + 2 / 4) / 4]))

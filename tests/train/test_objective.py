@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -79,7 +80,18 @@ def test_known_values_of_the_terms() -> None:
     assert activation_distance(features, [torch.zeros_like(f) for f in features]).item() == pytest.approx(1.0)
     assert binarisation(torch.tensor([0.5, 1.0]).view(1, 1, 1, 2)).item() == pytest.approx(0.125)
     assert necessity(torch.tensor([[0.0, 0.0]]), torch.tensor([0])).item() == 0.0
-    assert necessity(torch.tensor([[100.0, 0.0]]), torch.tensor([0])).item() == pytest.approx(0.5)
+    assert necessity(torch.tensor([[100.0, 0.0]]), torch.tensor([0])).item() == pytest.approx(100.0 - math.log(2.0))
+
+
+def test_necessity_is_the_logarithm_of_what_is_left_and_moves_a_sure_complement() -> None:
+    logits = (3.0 * torch.randn(6, 5, generator=torch.Generator().manual_seed(0))).requires_grad_(True)
+    target = torch.arange(6) % 5
+    p = logits.softmax(1).gather(1, target[:, None])[:, 0]
+    expected = torch.log((1.0 - 1.0 / 5) / (1.0 - p)).clamp_min(0.0)
+    assert torch.allclose(necessity(logits, target), expected, atol=1e-5)
+    sure = torch.tensor([[40.0, 0.0, 0.0]], requires_grad=True)
+    necessity(sure, torch.tensor([0])).sum().backward()
+    assert sure.grad is not None and sure.grad[0, 0].item() == pytest.approx(1.0)
 
 
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])

@@ -24,7 +24,7 @@ from whymask.train.classifier import FrozenClassifier
 from whymask.train.masks import straight_through
 from whymask.train.matching.config import MatchingConfig
 from whymask.train.matching.layers import MatchedLayer, activation_match, read
-from whymask.train.objective import binarisation, cross_entropy, kl_divergence, necessity
+from whymask.train.objective import binarisation, cross_entropy, kl_divergence
 from whymask.train.optimise import Asked
 
 CUT = 0.5
@@ -117,6 +117,12 @@ def _abductive(
     if config.as_published:
         terms = {name: term.detach() for name, term in terms.items()}
     return terms
+
+
+def necessity(logits_dropped: Tensor, target: Tensor) -> Tensor:
+    """relu(p(target | complement) − 1/C) per image, float (B,): without the mask, the class should fall to chance."""
+    probability = logits_dropped.softmax(1).gather(1, target[:, None])[:, 0]
+    return torch.relu(probability - 1.0 / logits_dropped.shape[1])
 
 
 def softened_divergence(logits_image: Tensor, logits_kept: Tensor, temperature: float) -> Tensor:
