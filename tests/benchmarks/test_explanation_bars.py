@@ -94,6 +94,15 @@ def test_masks_that_hold_on_the_fill_alone_miss_the_robust_bar() -> None:
     assert not met(list(bars_from_records(fragile, None)), "robust retention")
 
 
+@pytest.mark.parametrize(("share", "shown"), [(0.846, "0.846 ("), (0.852, "0.85 ("), (0.8, "0.80 (")])
+def test_a_miss_that_rounds_to_the_bar_shows_a_third_digit(share: float, shown: str) -> None:
+    close = suite_record(0.8, 0.3)
+    cells = close["sets"][0]["cells"]["explainer"]
+    cells[ROBUST] = [share * value for value in cells[SAME_AREAS]]
+    measured = next(bar.measured for bar in bars_from_records(close, None) if "robust retention" in bar.asked)
+    assert measured.startswith(shown)
+
+
 @pytest.mark.parametrize(("precision", "expected"), [(0.75, True), (0.65, False)])
 def test_planted_objects_are_judged_by_precision(precision: float, expected: bool) -> None:
     located = record({"explainer": {"precision_10": precision, "iou_10": 0.3}}, "planted_objects")
