@@ -57,9 +57,22 @@ On SqueezeNet, 325 pictures held out of training (AUC of retention, robust reten
 45.0 % as it was, 42.7, 40.2 and 40.2 % as it is.
 """
 
+SMALL_BATCHES: dict[str, Any] = {"batch_size": 12, "steps": 3000}
+"""Half the pictures a step, and more steps.
+
+They learn faster and arrive at the same. Retention on pictures held out of training: SqueezeNet 33.9 in place of 32.4 %
+(AUC, 725 pictures) after 7,200 pictures, of twelve or of 24 a step; ResNet-18 26.0 % at the end where 1,200 steps of 24
+had given 26.1; MobileNetV2 an AUC of 42.3 in place of 42.7 %, and was left as it was.
+"""
+
 CLASSIFIERS: dict[str, dict[str, Any]] = {
     "mobilenet_v2_tf": {"taps": ("features.7.conv.0", "features.14.conv.0", "features"), **TEXTURES},
-    "resnet18_noncommercial": {"taps": ("layer2", "layer3", "layer4"), "sharpen": 2, "precision": "bf16-mixed"},
+    "resnet18_noncommercial": {
+        "taps": ("layer2", "layer3", "layer4"),
+        "sharpen": 2,
+        "precision": "bf16-mixed",
+        **SMALL_BATCHES,
+    },
     "squeezenet1_1": {"taps": ("features.7", "classifier.0"), "precision": "bf16-mixed", **TEXTURES},
 }
 """What differs by classifier: the picture's own edges make the finest of `imagenet`'s taps unnecessary.
