@@ -16,6 +16,7 @@ from torch import Tensor
 from whymask.train.config import TrainConfig
 from whymask.train.distance import energy, squared_distance
 from whymask.train.levels import Breaking
+from whymask.train.marc.confidence import log_confidence
 
 LEAST_ENERGY = 1e-6
 """A value of the image's features, squared, on average, below which a distance is not divided by it."""
@@ -51,10 +52,8 @@ def necessity(logits_dropped: Tensor, target: Tensor) -> Tensor:
     2508.11388), less its value at chance: in the units of the terms that keep the class, and with a slope that does not
     vanish where the complement is sure of it, as that of p itself does.
     """
-    others = torch.scatter(logits_dropped, 1, target[:, None], -torch.inf).logsumexp(1)
-    lead = logits_dropped.gather(1, target[:, None])[:, 0] - others
-    classes = logits_dropped.shape[1]
-    return F.relu(F.softplus(lead) - math.log(classes / (classes - 1)))
+    _, log_left = log_confidence(logits_dropped, target, 0.0)
+    return F.relu(math.log1p(-1.0 / logits_dropped.shape[1]) - log_left)
 
 
 def binarisation(probability: Tensor) -> Tensor:
