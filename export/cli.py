@@ -175,7 +175,7 @@ def summary(out: Path, card: Card, golden: int = 0) -> list[str]:
         golden: images of the golden bundle that was written, or 0.
     """
     from whymask.export.rtx import NOT_RUN, PACKAGE
-    from whymask.runtime.describe import cost_in_words, quantised_in_words
+    from whymask.runtime.describe import cost_in_words, guarantee_in_words, quantised_in_words
 
     figures = card.metrics
     quantised = card.training.get(QUANTISED)
@@ -183,6 +183,7 @@ def summary(out: Path, card: Card, golden: int = 0) -> list[str]:
     version = card.versions.get(PACKAGE)
     return [
         f"{out}: {card.precision}, opset {card.versions['opset']}; the classifier alone: {classifier_path(out).name}",
+        f"promise: {guarantee_in_words(card)}",
         f"cost: {cost_in_words(card)}",
         *([f"quantised: {quantised_in_words(quantised)}"] if quantised else []),
         f"ONNX Runtime against torch on {figures['parity_images']:.0f} {kind}: "

@@ -16,6 +16,7 @@ from typer.testing import CliRunner, Result
 
 from whymask.export import cli, onnx_from_run
 from whymask.export.config import classifier_path
+from whymask.runtime.card import GuaranteeCard
 from whymask.runtime.cli import guarded, help_text
 from whymask.runtime.errors import ParityError
 from whymask.runtime.explainer import load
@@ -54,6 +55,20 @@ def test_export_states_cost_checks_and_the_next_step(command: Command, tmp_path:
     assert f"next: whymask explain {out}" in result.stdout
     assert "exporting: 5/5" in result.stderr
     assert out.is_file() and classifier_path(out).is_file()
+
+
+@pytest.mark.parametrize(
+    ("met", "words"),
+    [(True, "promise: Shown only what the mask keeps"), (False, "promise: NOT met: 90 % was asked for, and with")],
+    ids=["met", "not met"],
+)
+def test_export_says_whether_the_promise_is_met(
+    exported: Callable[[str, str], Exported], met: bool, words: str
+) -> None:
+    card = exported("tapped", "fp32").card
+    guarantee = GuaranteeCard(0.1, 0.05, n=500, retention=0.934, mean_area=0.21, met=met, lower_bound=0.912)
+    said = cli.summary(Path("fused.onnx"), replace(card, guarantee=guarantee))
+    assert any(line.startswith(words) for line in said)
 
 
 def test_json_is_all_that_stands_on_standard_output(command: Command, tmp_path: Path) -> None:
