@@ -89,6 +89,11 @@ class FrozenClassifier(nn.Module):
         if not isinstance(logits, Tensor) or logits.ndim != 2:
             got = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
             raise InputError(f"classifier {self.id!r} returned {got}, expected logits of shape (batch, classes)")
+        if logits.shape[1] < 2:
+            raise InputError(
+                f"classifier {self.id!r} has {logits.shape[1]} class, expected two or more: there is no decision to "
+                "explain; give a single logit z as the two logits (0, z)"
+            )
         return int(logits.shape[1])
 
     def _choose(self, taps: Sequence[str] | None) -> tuple[Tap, ...]:

@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 from torchvision import models
 
 from whymask.runtime.errors import InputError
-from whymask.train.classifier import FrozenClassifier
+from whymask.train.classifier import FrozenClassifier, InputRule
 from whymask.train.model_spec import load_classifier, read_labels, read_state
 
 
@@ -94,3 +94,9 @@ def test_the_classifier_stays_in_eval_mode_and_its_digest_sees_every_bit(classif
     with torch.no_grad():
         classifier.model.body[0][1].running_mean[0] += 1e-7
     assert classifier.sha256() != before
+
+
+def test_a_classifier_of_one_class_has_no_decision_to_explain() -> None:
+    model = torch.nn.Sequential(torch.nn.Conv2d(3, 1, 3), torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())
+    with pytest.raises(InputError, match="has 1 class, expected two or more"):
+        FrozenClassifier(model, "tests:one", InputRule(32, 32, (0.5, 0.5, 0.5), (0.2, 0.2, 0.2)))
