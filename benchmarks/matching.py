@@ -94,9 +94,9 @@ def measure_chunk(
     before = ask(pictures)
     target = before.argmax(axis=1)
     pixels = pixels_from_pictures(pictures)
-    begin = time.perf_counter()
+    begin = time.process_time()
     masks = match(classifier, pixels, torch.from_numpy(target), config, on_step).masks.numpy() >= np.float32(0.5)
-    seconds = (time.perf_counter() - begin) / len(pictures)
+    seconds = (time.process_time() - begin) / len(pictures)
     fill = background_from_fill(config.fill)
     shown = {name: ask(compose(pictures, each, fill)) for name, each in _beside(masks, names).items()}
     return [

@@ -122,7 +122,7 @@ def _distributions(records: Sequence[dict[str, Any]]) -> list[list[str]]:
             "confidence in the picture, %": 100.0 * before,
             "confidence in the explanation, %": 100.0 * after,
             "gain in confidence, points": 100.0 * (after - before),
-            "seconds a picture": _values(record, "seconds"),
+            "processor seconds a picture": _values(record, "seconds"),
         }
         for name, values in figures.items():
             rows.append([_name(record), name, *(f"{each:.3g}" for each in np.quantile(values, QUANTILES))])

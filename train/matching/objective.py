@@ -59,7 +59,8 @@ def look_at(
         target: int64 (B,).
         fill: RGB in 0–255.
     """
-    x = classifier.normalise(pixels.float())
+    # Channels last, as everything made from it then is: a pass of the classifier takes three quarters of the time.
+    x = classifier.normalise(pixels.float()).contiguous(memory_format=torch.channels_last)
     logits, features = read(classifier, layers, x)
     colour = torch.tensor(fill, device=x.device).view(1, 3, 1, 1)
     return Asked(x, target, logits, features, classifier.normalise(colour))
