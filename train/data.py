@@ -128,7 +128,7 @@ class ImageStore:
     def __getitem__(self, indices: Tensor) -> Tensor:
         """int64 (B,) → uint8 (B, 3, H, W)."""
         if self._pixels is not None:
-            return self._pixels[indices].permute(0, 3, 1, 2)
+            return self._pixels.index_select(0, indices).permute(0, 3, 1, 2)
         with ThreadPoolExecutor(self.workers) as pool:
             decoded = list(pool.map(lambda i: self._decode(self.paths[i]), indices.tolist()))
         return torch.from_numpy(np.stack(decoded)).permute(0, 3, 1, 2)

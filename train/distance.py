@@ -13,12 +13,14 @@ from torch import Tensor
 
 
 class _SquaredDistance(torch.autograd.Function):
-    """‖a − b‖² per image; the gradient, 2 (a − b), goes to `a` alone."""
+    """‖a − b‖² per image; the gradient, 2 (a − b), goes to `a` alone, once: it takes the difference's place."""
 
     @staticmethod
     def forward(ctx: Any, a: Tensor, b: Tensor) -> Tensor:
         """See `squared_distance`."""
-        difference = a.float() - b
+        # bfloat16 stays as it is: what is rounded off a difference is less than has been rounded off the maps. float16
+        # does not: neither its differences nor the factors of their gradients are sure to lie within its range.
+        difference = (a if a.dtype == torch.bfloat16 else a.float()) - b
         ctx.save_for_backward(difference)
         ctx.dtype = a.dtype
         return energy(difference)
@@ -27,7 +29,8 @@ class _SquaredDistance(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
         """Gradient float (B,) → that of `a`."""
         (difference,) = ctx.saved_tensors
-        return (difference * (2.0 * gradients[0]).view(-1, 1, 1, 1)).to(ctx.dtype), None
+        factors = (2.0 * gradients[0]).view(-1, 1, 1, 1).to(difference.dtype)
+        return difference.mul_(factors).to(ctx.dtype), None
 
 
 def squared_distance(a: Tensor, b: Tensor) -> Tensor:

@@ -23,6 +23,7 @@ from whymask.train.distil import Lesson
 from whymask.train.explainers import Explainer
 from whymask.train.folding import folded, round_weights
 from whymask.train.lessons import Lessons
+from whymask.train.pooling import pool_first
 from whymask.train.run import CHECKPOINT_FILE, METRICS_FILE
 from whymask.train.run_images import Images, bar_of_process
 from whymask.train.step import Objective
@@ -54,12 +55,19 @@ class Loop:
     ) -> None:
         self.fabric, self.config, self.out, self.classifier = fabric, config, out, classifier
         self.images, self.plain, self.lessons = images, explainer, lessons
-        optimizer = torch.optim.AdamW(explainer.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
+        optimizer = torch.optim.AdamW(
+            explainer.parameters(),
+            lr=config.learning_rate,
+            weight_decay=config.weight_decay,
+            fused=config.precision != "16-mixed",  # whose loss scaling has to see the gradients before they are clipped
+        )
         self.explainer, self.optimizer = fabric.setup(explainer, optimizer)
         self.explainer.mark_forward_method("ranking_and_breaking")
         stand_in = folded(classifier)
-        if config.precision in HALF and stand_in is not classifier:
-            round_weights(stand_in, HALF[config.precision])
+        if stand_in is not classifier:
+            pool_first(stand_in, classifier)
+            if config.precision in HALF:
+                round_weights(stand_in, HALF[config.precision])
         if config.compile:
             stand_in = compiled(stand_in, config.batch_size // config.devices, fabric.autocast())
         self.objective = Objective(config, stand_in, fill_of(classifier))

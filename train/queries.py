@@ -82,8 +82,7 @@ def draw_queries(classifier: FrozenClassifier, x: Tensor, others: float, generat
     logits, features = classifier.with_taps(x)
     best = logits.argmax(1)
     target, against = best.clone(), torch.full_like(best, -1)
-    count = round(others * len(x))
-    pasted = round(PASTED_SHARE * count)
+    count, pasted = counts(len(x), others)
     host = guest = best[:pasted]
     if pasted:
         guest = best.flip(0)[:pasted]
@@ -103,6 +102,12 @@ def draw_queries(classifier: FrozenClassifier, x: Tensor, others: float, generat
     own = torch.arange(len(x), device=x.device) >= count
     held = against if count else None
     return Queries(x, logits, features, target, held, own, is_seen(logits, target), absent, ~there)
+
+
+def counts(pictures: int, others: float) -> tuple[int, int]:
+    """How many pictures of a batch are asked about another class, and how many of these get another one pasted in."""
+    count = round(others * pictures)
+    return count, round(PASTED_SHARE * count)
 
 
 def is_seen(logits: Tensor, target: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from whymask.train.backgrounds import KINDS, NOISE_DEVIATION, _background_of, blur, random_background
+from whymask.train.backgrounds import KINDS, NOISE_DEVIATION, _background_of, blur, masked, random_background
 from whymask.train.classifier import FrozenClassifier
 from whymask.train.config import TrainConfig
 from whymask.train.explainers import build_explainer
@@ -121,6 +121,39 @@ def test_the_distance_of_half_precision_maps_is_a_full_precision_number() -> Non
     assert distance.dtype == torch.float32
     assert distance.item() == pytest.approx(299.0**2, rel=1e-2)
     assert kept.grad is not None and kept.grad.dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize("half", [torch.bfloat16, torch.float16])
+def test_the_distance_of_half_precision_maps_has_the_formulas_gradient(half: torch.dtype) -> None:
+    generator = torch.Generator().manual_seed(0)
+    image, start = (40_000.0 * torch.randn(3, 4, 7, 5, generator=generator).tanh().to(half) for _ in range(2))
+    kept = start.clone().requires_grad_(True)
+    wide = start.double().requires_grad_(True)
+    scale = 2.0**10 if half == torch.float16 else 1.0  # gradients as loss scaling makes them
+    (scale * activation_distance([image], [kept]).sum()).backward()
+    expected = (wide - image.double()).square().mean((1, 2, 3)) / image.double().square().mean((1, 2, 3))
+    (scale * expected.sum()).backward()
+    assert kept.grad is not None and wide.grad is not None
+    worst = float((kept.grad.double() - wide.grad).abs().max() / wide.grad.abs().max())
+    assert worst < 2.0**-7, "two roundings to eight bits at most"
+
+
+def test_a_masked_picture_and_its_gradient_are_the_formula() -> None:
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(2, 3, 5, 7, generator=generator).contiguous(memory_format=torch.channels_last)
+    for shape in ((2, 3, 5, 7), (1, 3, 1, 1)):
+        background = torch.randn(shape, generator=generator)
+        mask = torch.rand(2, 1, 5, 7, generator=generator).requires_grad_(True)
+        plain = mask.detach().clone().requires_grad_(True)
+        weight = torch.randn(2, 3, 5, 7, generator=generator)
+        got, expected = masked(x, mask, background), plain * x + (1.0 - plain) * background
+        assert torch.allclose(got, expected, rtol=1e-5, atol=1e-6)
+        (weight * got).sum().backward()
+        (weight * expected).sum().backward()
+        assert mask.grad is not None and plain.grad is not None
+        assert torch.allclose(mask.grad, plain.grad, rtol=1e-4, atol=1e-5)
+    cut = (x[:, :1] > 0).float()
+    assert torch.equal(masked(x, cut, background), torch.where(cut > 0, background + (x - background), background))
 
 
 def test_a_map_without_energy_has_a_finite_distance() -> None:
