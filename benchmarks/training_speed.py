@@ -3,13 +3,17 @@
     python -m whymask.benchmarks.training_speed                          # three classifiers, minutes on an idle machine
     python -m whymask.benchmarks.training_speed --base mobilenet_v2_tf --pairs 40
     python -m whymask.benchmarks.training_speed --compile                # with torch.compile too
+    python -m whymask.benchmarks.training_speed --settings default       # what `whymask train` does by itself
 
 → `-o` as JSON with raw samples, and a page beside it (`.md`). A whole step (pictures from the cache, cutting
 crops, queries, explainer, objective, optimiser) and its floor are timed in turn on the same batch. The floor is what no
-training of any explainer on this objective can leave out: the classifier's pass over the pictures, its pass over the
-explanations with the gradient back to their pixels, and, once levels are learned, its pass over the hard masks. These
-are of the classifier as it was given, in the precision of the step. A step may cost less than its floor: training folds
-the classifier's batch normalisations into its convolutions.
+training of any explainer on this objective can leave out: the classifier's pass over the pictures and over those that
+get another one pasted in, its pass over the explanations with the gradient back to their pixels, and, once levels are
+learned, its pass over the hard masks. These are of the classifier as it was given, in the precision of the step. A step
+may cost less than its floor: training folds the classifier's batch normalisations into its convolutions.
+
+Each classifier is timed with the settings of its study, whose maps are finer than they need be to show what can be had,
+and with those that `whymask train` takes by default.
 """
 
 from __future__ import annotations
@@ -19,7 +23,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -35,6 +39,7 @@ from whymask.benchmarks.program import run_program
 from whymask.benchmarks.tables import table
 from whymask.benchmarks.variants import BASES, base_named
 from whymask.benchmarks.variants_page import check_json
+from whymask.runtime.errors import InputError
 from whymask.runtime.files import write_atomically
 from whymask.runtime.progress import track
 from whymask.runtime.versions import installed_versions
@@ -45,7 +50,7 @@ if TYPE_CHECKING:
     from whymask.train.config import TrainConfig
     from whymask.train.loop import Loop
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 BAR = 1.25
 """Largest ratio of a step to its floor that was set as the goal."""
 MARGIN = 0.05
@@ -59,6 +64,10 @@ PHASES = {"map": 0.25, "map and level": 0.75}
 BASE_NAMES = tuple(imagenet.SETTINGS)
 PRECISIONS = ("32-true", "bf16-mixed")
 """That are timed by default."""
+STUDY, DEFAULT = "study", "default"
+SETTINGS = (STUDY, DEFAULT)
+OF_THE_EXPLAINER = ("taps", "channels", "others", "presence")
+"""Settings of the study that decide what a step costs; with `default` these are `TrainConfig`'s own."""
 
 app = typer.Typer(help=__doc__, add_completion=False)
 
@@ -69,6 +78,7 @@ class Speed:
 
     Attributes:
         base: the classifier.
+        settings: of SETTINGS.
         precision: of Lightning Fabric, of step and floor.
         compiled: whether the step's passes of the classifier were compiled; the floor's never are.
         phase: of PHASES.
@@ -80,6 +90,7 @@ class Speed:
     """
 
     base: str
+    settings: str
     precision: str
     compiled: bool
     phase: str
@@ -112,11 +123,16 @@ def classifier_passes(loop: Loop, pixels: Tensor, *, asks_levels: bool) -> None:
     """
     import torch
 
+    from whymask.train.queries import counts
+
     classifier = loop.classifier
+    _, pasted = counts(len(pixels), loop.config.others)
     x = classifier.normalise(pixels).contiguous(memory_format=torch.channels_last)
     with loop.fabric.autocast():
         with torch.no_grad():
             classifier.with_taps(x)
+            if pasted:
+                classifier.with_taps(x[:pasted])
             if asks_levels:
                 classifier(x)
         shown = x.detach().requires_grad_(True)
@@ -124,7 +140,7 @@ def classifier_passes(loop: Loop, pixels: Tensor, *, asks_levels: bool) -> None:
     torch.autograd.backward(logits.float().logsumexp(1).mean())
 
 
-def measure(name: str, phase: str, loop: Loop, pairs: int) -> Speed:
+def measure(name: str, settings: str, phase: str, loop: Loop, pairs: int) -> Speed:
     """Time steps, floors and the loader in turn."""
     config = loop.config
     asks_levels = PHASES[phase] >= config.level_from
@@ -136,7 +152,10 @@ def measure(name: str, phase: str, loop: Loop, pairs: int) -> Speed:
         "floor": lambda: classifier_passes(loop, pixels, asks_levels=asks_levels),
         "step": loop.step,
     }
-    with LoadMeter() as meter, track(pairs + WARM_UP, f"{name}, {config.precision}, {phase}", "rounds") as bar:
+    with (
+        LoadMeter() as meter,
+        track(pairs + WARM_UP, f"{name}, {settings}, {config.precision}, {phase}", "rounds") as bar,
+    ):
         for number in range(pairs + WARM_UP):
             for part, call in calls.items():
                 began = time.perf_counter_ns()
@@ -148,15 +167,18 @@ def measure(name: str, phase: str, loop: Loop, pairs: int) -> Speed:
     size = (loop.classifier.rule.height, loop.classifier.rule.width)
     rounded = {part: tuple(round(value, 3) for value in values) for part, values in series.items()}
     timed = (rounded["step"], rounded["floor"], rounded["loader"])
-    made = (name, config.precision, config.compile, phase, config.batch_size)
+    made = (name, settings, config.precision, config.compile, phase, config.batch_size)
     return Speed(*made, size, *timed, ratio, verdict)
 
 
-def study_config(name: str, precision: str = PRECISIONS[0], compile_it: bool = False) -> TrainConfig:
-    """The study's own settings, on some of its pictures, in a precision of Lightning Fabric, compiled or not."""
+def config_of(name: str, settings: str, precision: str, compile_it: bool) -> TrainConfig:
+    """Settings of SETTINGS, on some of the study's pictures, in a precision of Lightning Fabric, compiled or not."""
     pictures = imagenet.training_images(imagenet.data_root())[:PICTURES]
     data = tuple(map(str, pictures))
     config = replace(base_named(name).config, data=data, calibration_data=None, workers=1)
+    if settings == DEFAULT:
+        own: dict[str, Any] = {field.name: field.default for field in fields(config) if field.name in OF_THE_EXPLAINER}
+        config = replace(config, **own)
     return replace(config, precision=precision, compile=compile_it)
 
 
@@ -178,9 +200,10 @@ def prepared_loop(config: TrainConfig, out: Path) -> Loop:
 
 
 def speed_table(speeds: list[Speed]) -> str:
-    """A row a classifier and phase."""
+    """A row a classifier, settings, precision and phase."""
     head = [
         "classifier",
+        "settings",
         "precision",
         "phase",
         "step, p50 ms",
@@ -196,8 +219,10 @@ def speed_table(speeds: list[Speed]) -> str:
         ratio = f"{each.ratio.value:.2f} ({each.ratio.low:.2f}–{each.ratio.high:.2f})"
         met = "not valid" if not each.verdict.valid else "yes" if each.met else "**no**"
         precision = each.precision + (", compiled" if each.compiled else "")
-        rows.append([each.base, precision, each.phase, *medians, f"{each.images_per_second:.1f}", ratio, met])
-    return table(head, rows, left=3)
+        rows.append(
+            [each.base, each.settings, precision, each.phase, *medians, f"{each.images_per_second:.1f}", ratio, met]
+        )
+    return table(head, rows, left=4)
 
 
 def page(record: dict[str, Any], speeds: list[Speed]) -> str:
@@ -234,6 +259,7 @@ def record_from_speeds(speeds: list[Speed], command: str) -> dict[str, Any]:
 @app.command()
 def main(
     base: Annotated[list[str] | None, typer.Option(help=f"Of {', '.join(BASES)}; repeatable.")] = None,
+    settings: Annotated[list[str] | None, typer.Option(help=f"Default: {', '.join(SETTINGS)}; repeatable.")] = None,
     precision: Annotated[list[str] | None, typer.Option(help=f"Default: {', '.join(PRECISIONS)}; repeatable.")] = None,
     compile_too: Annotated[bool, typer.Option("--compile", help="Time steps with torch.compile too.")] = False,
     pairs: Annotated[int, typer.Option(min=LEAST_PAIRS, help="Rounds a phase.")] = 30,
@@ -245,12 +271,17 @@ def main(
     Example: python -m whymask.benchmarks.training_speed --base squeezenet1_1
     """
     check_json(out)
+    for each in settings or ():
+        if each not in SETTINGS:
+            raise InputError(f"--settings {each}: expected one of {', '.join(SETTINGS)}")
     speeds = []
-    for case in product(base or BASE_NAMES, precision or PRECISIONS, (False, True) if compile_too else (False,)):
+    compiled = (False, True) if compile_too else (False,)
+    for case in product(base or BASE_NAMES, settings or SETTINGS, precision or PRECISIONS, compiled):
         with tempfile.TemporaryDirectory() as folder:
-            loop = prepared_loop(study_config(*case), Path(folder))
-            speeds += [measure(case[0], phase, loop, pairs) for phase in PHASES]
-    asked = [f"--base {each}" for each in base or ()] + [f"--precision {each}" for each in precision or ()]
+            loop = prepared_loop(config_of(*case), Path(folder))
+            speeds += [measure(*case[:2], phase, loop, pairs) for phase in PHASES]
+    given = {"--base": base, "--settings": settings, "--precision": precision}
+    asked = [f"{name} {each}" for name, values in given.items() for each in values or ()]
     asked += ["--compile"] * compile_too
     command = " ".join(["python -m whymask.benchmarks.training_speed", *asked])
     record = record_from_speeds(speeds, f"{command} --pairs {pairs}")
