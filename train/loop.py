@@ -21,11 +21,10 @@ from whymask.train.config import TrainConfig
 from whymask.train.data import batch_indices, cropped, draw_crops
 from whymask.train.distil import Lesson
 from whymask.train.explainers import Explainer
-from whymask.train.folding import folded, round_weights
 from whymask.train.lessons import Lessons
-from whymask.train.pooling import pool_first
 from whymask.train.run import CHECKPOINT_FILE, METRICS_FILE
 from whymask.train.run_images import Images, bar_of_process
+from whymask.train.stand_in import stand_in_for
 from whymask.train.step import Objective
 from whymask.train.summary import fill_of
 from whymask.train.validate import validate
@@ -35,9 +34,6 @@ WARM_UP = 0.03
 
 GRADIENT_NORM = 5.0
 """Gradients are clipped to this norm: one image whose KL explodes must not undo a hundred steps."""
-
-HALF = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
-"""What autocast multiplies in, by precision."""
 
 
 class Loop:
@@ -63,11 +59,7 @@ class Loop:
         )
         self.explainer, self.optimizer = fabric.setup(explainer, optimizer)
         self.explainer.mark_forward_method("ranking_and_breaking")
-        stand_in = folded(classifier)
-        if stand_in is not classifier:
-            pool_first(stand_in, classifier)
-            if config.precision in HALF:
-                round_weights(stand_in, HALF[config.precision])
+        stand_in = stand_in_for(classifier, config.precision)
         if config.compile:
             stand_in = compiled(stand_in, config.batch_size // config.devices, fabric.autocast())
         self.objective = Objective(config, stand_in, fill_of(classifier))

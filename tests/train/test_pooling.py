@@ -1,4 +1,4 @@
-"""Max pooling before the ReLU: the classifier's answers and gradients to the bit, from a quarter of the pixels."""
+"""Max pooling before the ReLU, and the whole stand-in: the classifier's answers, from a quarter of the pixels."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from torch import nn
 
 from whymask.train.classifier import FrozenClassifier, InputRule
 from whymask.train.pooling import pool_first
+from whymask.train.stand_in import stand_in_for
 
 RULE = InputRule(height=32, width=32)
 
@@ -87,3 +88,13 @@ def test_a_relu_that_is_called_twice_stays_where_it_is() -> None:
     stand_in = copy.deepcopy(classifier)
     pool_first(stand_in, classifier)
     assert [type(module) for module in stand_in.modules()] == [type(module) for module in classifier.modules()]
+
+
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+def test_the_stand_in_of_training_pools_first_and_has_weights_of_its_precision(precision: str) -> None:
+    torch.manual_seed(0)
+    classifier = frozen(Stem(inplace=True), "body")
+    digest, stand_in = classifier.sha256(), stand_in_for(classifier, precision)
+    assert classifier.sha256() == digest
+    assert type(stand_in.model.relu) is nn.Identity and type(stand_in.model.pool) is nn.Sequential
+    assert stand_in.model.convolution.weight.dtype == (torch.bfloat16 if precision == "bf16-mixed" else torch.float32)
