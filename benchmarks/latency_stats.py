@@ -133,6 +133,19 @@ def paired_mean_ratio(fused_ms: Times, classifier_ms: Times, confidence: float, 
     return _ratio(fused_ms, classifier_ms, confidence, resamples, seed, np.mean)
 
 
+def median_of_ratios(above_ms: Times, below_ms: Times, confidence: float, resamples: int, seed: int) -> Ratio:
+    """As `paired_ratio`, but the median of the rounds' own ratios: for rounds so long that the machine drifts between.
+
+    Args:
+        above_ms, below_ms, confidence, resamples, seed: as there.
+
+    Raises:
+        InputError: the series differ in length, or are empty.
+    """
+    ratios = above_ms / below_ms if above_ms.size == below_ms.size else above_ms
+    return _ratio(ratios, np.ones(below_ms.size), confidence, resamples, seed, np.median)
+
+
 def _ratio(above: Times, below: Times, confidence: float, resamples: int, seed: int, statistic: Statistic) -> Ratio:
     count = above.size
     if count == 0 or count != below.size:

@@ -164,11 +164,11 @@ def batch_indices(step: int, batch_size: int, count: int, seed: int) -> Tensor:
     """
     positions = torch.arange(step * batch_size, (step + 1) * batch_size)
     epochs = positions // count
-    orders = {
-        int(e): torch.randperm(count, generator=torch.Generator().manual_seed(seed * 1_000_003 + int(e)))
-        for e in set(epochs.tolist())
-    }
-    return torch.stack([orders[int(e)][p % count] for p, e in zip(positions, epochs, strict=True)])
+    parts = []
+    for epoch in range(int(epochs[0]), int(epochs[-1]) + 1):
+        order = torch.randperm(count, generator=torch.Generator().manual_seed(seed * 1_000_003 + epoch))
+        parts.append(order[positions[epochs == epoch] % count])
+    return torch.cat(parts)
 
 
 def draw_crops(count: int, generator: torch.Generator) -> Tensor:

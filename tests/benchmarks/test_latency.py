@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from whymask.benchmarks.latency import BenchSettings, collector_paused, measure_pairs, measure_phases
-from whymask.benchmarks.latency_stats import Ratio, judge, paired_ratio, summarise
+from whymask.benchmarks.latency_stats import Ratio, judge, median_of_ratios, paired_ratio, summarise
 from whymask.benchmarks.machine import Load, LoadMeter, busy_seconds, describe_machine
 from whymask.runtime.errors import InputError
 
@@ -195,6 +195,20 @@ def test_drift_that_slows_both_graphs_leaves_their_ratio_narrow():
     assert ratio.half_width < 0.03
     unpaired = paired_ratio(random.permutation(fused), classifier, 0.95, 400, seed=0)
     assert unpaired.half_width > 2 * ratio.half_width
+
+
+def test_drift_between_rounds_leaves_the_median_of_their_ratios_alone():
+    random = np.random.default_rng(0)
+    drift = np.linspace(1.0, 3.0, 40)
+    below = 10.0 * drift * random.normal(1.0, 0.01, 40)
+    above = 12.0 * drift * random.normal(1.0, 0.01, 40)
+    ratio = median_of_ratios(above, below, 0.95, 400, seed=0)
+    assert ratio.value == pytest.approx(np.median(above / below))
+    assert ratio.low < 1.2 < ratio.high and ratio.half_width < 0.01
+    shuffled = median_of_ratios(random.permutation(above), below, 0.95, 400, seed=0)
+    assert shuffled.half_width > 0.1
+    with pytest.raises(InputError, match="3 samples of the fused graph and 2 of the classifier"):
+        median_of_ratios(np.ones(3), np.ones(2), 0.95, 10, 0)
 
 
 def test_the_interval_covers_the_true_ratio_about_as_often_as_it_says():

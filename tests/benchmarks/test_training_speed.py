@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from tiny_base import make_base
 from typer.testing import CliRunner
 
+from whymask.benchmarks import training_speed
 from whymask.benchmarks.imagenet import data_root
 from whymask.benchmarks.training_speed import (
     BAR,
+    MOST_ROUNDS,
     OF_THE_EXPLAINER,
     PHASES,
     SETTINGS,
+    WARM_UP,
     Speed,
     app,
     classifier_passes,
@@ -91,10 +95,28 @@ def test_a_compiled_step_is_told_from_a_plain_one(loop: Loop):
 def test_each_phase_times_steps_of_its_own_half(loop: Loop):
     speeds = {phase: measure("tiny", "study", phase, loop, 10) for phase in PHASES}
     for each in speeds.values():
-        assert len(each.step_ms) == len(each.floor_ms) == len(each.loader_ms) == 10
+        assert len(each.step_ms) == len(each.floor_ms) == len(each.loader_ms) in range(10, 10 * MOST_ROUNDS + 1, 10)
         assert (each.precision, each.batch, each.size) == ("32-true", 4, (32, 32))
         assert min(each.step_ms) > 0
     assert torch.tensor(speeds["map and level"].floor_ms).median() > 0
+
+
+@pytest.mark.parametrize(("spread", "batches"), [(0.0, 1), (1.0, MOST_ROUNDS)])
+def test_rounds_are_added_until_the_ratio_is_narrow_enough(
+    loop: Loop, monkeypatch: pytest.MonkeyPatch, spread: float, batches: int
+):
+    asked: list[int] = []
+    random = np.random.default_rng(0)
+
+    def rounds(calls: Mapping[str, object], count: int, words: str) -> dict[str, list[float]]:
+        asked.append(count)
+        return {part: list(100.0 + 90.0 * spread * random.uniform(-1, 1, count)) for part in calls}
+
+    monkeypatch.setattr(training_speed, "time_rounds", rounds)
+    each = measure("tiny", "study", "map", loop, 10)
+    assert asked == [WARM_UP, *[10] * batches]
+    assert len(each.step_ms) == len(each.floor_ms) == 10 * batches
+    assert each.verdict.valid is (spread == 0.0)
 
 
 def test_an_invalid_measurement_meets_no_bar(loop: Loop):
@@ -107,7 +129,7 @@ def test_an_invalid_measurement_meets_no_bar(loop: Loop):
     assert [entry["met"] for entry in record["speeds"]] == [False, True, False]
     rows = page(record, [bad, good, slow]).splitlines()
     assert [row.split("|")[-2].strip() for row in rows if row.startswith("| tiny")] == ["not valid", "yes", "**no**"]
-    assert "- not valid: x" in rows
+    assert "- tiny, study, 32-true, map: x" in rows
     json.dumps(record)
 
 

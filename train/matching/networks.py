@@ -4,7 +4,8 @@ A batch of B pictures trains B networks that share nothing. `torch.func.stack_mo
 `vmap` runs them, which makes each convolution one grouped convolution with a group a picture. Every network starts from
 the same seeded weights, so that a picture's result does not depend on its place in the batch or on its neighbours.
 
-The published networks normalise by batches of one picture: that is an instance normalisation, and is written as one.
+The published networks normalise by batches of one picture: that is an instance normalisation. It is written as a group
+normalisation of one channel a group, the same function, which costs fewer passes under `vmap`.
 
 Letters: B pictures, H W the input size.
 """
@@ -123,16 +124,20 @@ def fresh_network(config: MatchingConfig) -> nn.Module:
 def _double(inputs: int, outputs: int) -> nn.Sequential:
     layers: list[nn.Module] = []
     for channels in (inputs, outputs):
-        layers += [nn.Conv2d(channels, outputs, 3, padding=1, bias=False), nn.InstanceNorm2d(outputs, affine=True)]
+        layers += [nn.Conv2d(channels, outputs, 3, padding=1, bias=False), _instance_norm(outputs)]
         layers.append(nn.ReLU())
     return nn.Sequential(*layers)
 
 
+def _instance_norm(channels: int) -> nn.GroupNorm:
+    return nn.GroupNorm(channels, channels)
+
+
 def _strided(inputs: int, outputs: int) -> nn.Sequential:
     convolution = nn.Conv2d(inputs, outputs, 3, 2, 1)
-    return nn.Sequential(convolution, nn.InstanceNorm2d(outputs, affine=True), nn.ReLU())
+    return nn.Sequential(convolution, _instance_norm(outputs), nn.ReLU())
 
 
 def _transposed(inputs: int, outputs: int) -> nn.Sequential:
     convolution = nn.ConvTranspose2d(inputs, outputs, 4, 2, 1)
-    return nn.Sequential(convolution, nn.InstanceNorm2d(outputs, affine=True), nn.ReLU())
+    return nn.Sequential(convolution, _instance_norm(outputs), nn.ReLU())
