@@ -182,9 +182,14 @@ def _records(explainer: Explainer, judged: Judged, files: Sequence[Path]) -> lis
 
 
 def sweep_of(name: str) -> Metric:
-    """The suite's sweep of one map alone: the explainer's, which every sample holds, is a row of its own."""
+    """The suite's sweep of one map alone: the explainer's, which every sample holds, is a row of its own.
+
+    A sample without the map has no cell: the suite shows costly maps in a sample of their own.
+    """
 
     def measure(ask: Ask, sample: Sample, seed: int) -> Cells:
+        if name not in sample.orders:
+            return {}
         return measure_sweep(ask, replace(sample, orders={name: sample.orders[name]}), seed)
 
     return replace(SWEEP, measure=measure)

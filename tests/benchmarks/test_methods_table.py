@@ -70,6 +70,16 @@ def test_a_map_that_knows_keeps_more_and_both_are_judged_on_every_picture(photos
     assert all(each["seconds"] >= 0.0 for rows in found.values() for each in rows)
 
 
+def test_a_map_of_many_passes_is_judged_as_any_other(photos: list[Path], tmp_path: Path):
+    explainer = quadrant.explainer(quadrant.oracle())
+    cheap, costly = (
+        measure_row(explainer, Judged(replace(RIGHT, passes=passes)), photos, SETTINGS, 2, tmp_path / f"{passes}.jsonl")
+        for passes in (0.0, COSTLY_PASSES)
+    )
+    for a, b in zip(cheap, costly, strict=True):
+        assert {**a, "seconds": 0} == {**b, "seconds": 0}
+
+
 def test_a_row_goes_on_where_it_stopped_and_refuses_other_settings(photos: list[Path], tmp_path: Path):
     explainer, work = quadrant.explainer(quadrant.oracle()), tmp_path / "work.jsonl"
     first = measure_row(explainer, Judged(RIGHT), photos[:2], SETTINGS, 1, work)
