@@ -233,27 +233,21 @@ def speed_table(speeds: list[Speed]) -> str:
         medians = [f"{statistics.median(ms):.0f}" for ms in (each.step_ms, each.floor_ms, each.loader_ms)]
         ratio = f"{each.ratio.value:.2f} ({each.ratio.low:.2f}–{each.ratio.high:.2f})"
         met = "not valid" if not each.verdict.valid else "yes" if each.met else "**no**"
-        precision = each.precision + (", compiled" if each.compiled else "")
-        rows.append(
-            [each.base, each.settings, precision, each.phase, *medians, f"{each.images_per_second:.1f}", ratio, met]
-        )
+        rows.append([*_what(each), *medians, f"{each.images_per_second:.1f}", ratio, met])
     return table(head, rows, left=4)
 
 
 def _what(each: Speed) -> tuple[str, ...]:
+    """The cells that tell a row from the others."""
     precision = each.precision + (", compiled" if each.compiled else "")
     return each.base, each.settings, precision, each.phase
-
-
-def _words(each: Speed) -> str:
-    return ", ".join(_what(each))
 
 
 def page(record: dict[str, Any], speeds: list[Speed]) -> str:
     """The whole page."""
     machine = record["machine"]
     facts = f"{machine['cpu']}, {record['threads']} threads, torch {record['versions'].get('torch', 'unknown')}"
-    notes = "\n".join(f"- {_words(each)}: {reason}" for each in speeds for reason in each.verdict.reasons)
+    notes = "\n".join(f"- {', '.join(_what(each))}: {reason}" for each in speeds for reason in each.verdict.reasons)
     head = (
         f"# Training speed\n\nA whole training step beside its floor, the frozen classifier's own passes as it was "
         f"given, in the same precision, on the same batch, in turn; goal: at most {BAR}. The ratio is the median of "

@@ -66,8 +66,8 @@ def handed_over(classifier: FrozenClassifier, is_maker: Chosen, is_reader: Chose
 
 
 def put_in_place_of(model: nn.Module, module: nn.Module, other: nn.Module) -> None:
-    """Let `other` stand wherever `module` does."""
-    for name, each in list(model.named_modules()):
+    """Let `other` stand wherever `module` does, under every name that it goes by."""
+    for name, each in list(model.named_modules(remove_duplicate=False)):
         if each is module:
             model.set_submodule(name, other)
 

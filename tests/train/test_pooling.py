@@ -90,6 +90,17 @@ def test_a_relu_that_is_called_twice_stays_where_it_is() -> None:
     assert [type(module) for module in stand_in.modules()] == [type(module) for module in classifier.modules()]
 
 
+def test_modules_that_go_by_two_names_are_changed_under_both() -> None:
+    torch.manual_seed(0)
+    model = Stem(inplace=False)
+    model.again = nn.Sequential(model.relu, model.pool)
+    classifier = frozen(model, "body")
+    stand_in = copy.deepcopy(classifier)
+    pool_first(stand_in, classifier)
+    assert stand_in.model.again[0] is stand_in.model.relu and type(stand_in.model.relu) is nn.Identity
+    assert stand_in.model.again[1] is stand_in.model.pool and type(stand_in.model.pool) is nn.Sequential
+
+
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
 def test_the_stand_in_of_training_pools_first_and_has_weights_of_its_precision(precision: str) -> None:
     torch.manual_seed(0)
