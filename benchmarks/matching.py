@@ -40,6 +40,7 @@ from whymask.runtime.certificate import softmax
 from whymask.runtime.errors import InputError, MissingExtra
 from whymask.runtime.files import write_atomically
 from whymask.runtime.progress import Progress, track
+from whymask.runtime.regions import label_regions
 from whymask.runtime.versions import installed_versions
 
 if TYPE_CHECKING:
@@ -49,6 +50,8 @@ if TYPE_CHECKING:
 FOLDER, WORK = RESULTS / "matching", REPOSITORY / "runs" / "matching"
 SET = "photos_ccby"
 PUBLISHED, OURS = "published", "ours"
+OTHER_FILLS = {"kept_on_black": (0.0, 0.0, 0.0), "kept_on_white": (255.0, 255.0, 255.0)}
+"""RGB in 0–255 of dropped pixels that no network saw: an explanation should not hang on the fill."""
 SETTINGS = (PUBLISHED, OURS)
 """Whether robustness is counted without a gradient, as the published code has it, or pushes the mask."""
 
@@ -99,11 +102,14 @@ def measure_chunk(
     seconds = (time.process_time() - begin) / len(pictures)
     fill = background_from_fill(config.fill)
     shown = {name: ask(compose(pictures, each, fill)) for name, each in _beside(masks, names).items()}
+    for name, colour in OTHER_FILLS.items():
+        shown[name] = ask(compose(pictures, masks, background_from_fill(colour)))
     return [
         {
             "picture": name,
             "class": int(target[row]),
             "area": round(float(masks[row].mean()), 6),
+            **_parts(masks[row]),
             "before": round(float(softmax(before[row])[target[row]]), 6),
             "after": round(float(softmax(shown["kept"][row])[target[row]]), 6),
             **{key: bool(logits[row].argmax() == target[row]) for key, logits in shown.items()},
@@ -111,6 +117,13 @@ def measure_chunk(
         }
         for row, name in enumerate(names)
     ]
+
+
+def _parts(mask: NDArray[np.bool_]) -> dict[str, float]:
+    """How many parts a mask, bool (H, W), is of, and the share of its pixels in the largest; 0 for an empty one."""
+    labels, count = label_regions(mask.astype(np.uint8))
+    largest = np.bincount(labels.ravel(), minlength=2)[1:].max()
+    return {"parts": count, "largest_part": round(float(largest) / max(1, int(mask.sum())), 6)}
 
 
 def _beside(masks: NDArray[np.bool_], names: Sequence[str]) -> dict[str, NDArray[np.bool_]]:
@@ -141,7 +154,8 @@ def measure(
         ArtefactError: `work` is of other settings.
     """
     rule = classifier.rule.to_card()
-    settings = {"classifier_sha256": classifier.sha256(), "input": [rule.height, rule.width], **asdict(config)}
+    size = [rule.height, rule.width]
+    settings = {"schema": SCHEMA_VERSION, "classifier_sha256": classifier.sha256(), "input": size, **asdict(config)}
     done = read_work(work, json.loads(json.dumps(settings)))
     absent = [file for file in files if picture_name(file) not in done]
     with track(len(absent) * config.steps, "activation matching", "picture steps") as bar:

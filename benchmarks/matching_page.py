@@ -13,7 +13,7 @@ from whymask.benchmarks.intervals import Interval, clopper_pearson
 from whymask.benchmarks.records import record_of_schema
 from whymask.benchmarks.tables import table
 
-KIND, SCHEMA_VERSION = "whymask.matching", 1
+KIND, SCHEMA_VERSION = "whymask.matching", 2
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 LARGEST_AREA = 0.05
 """The upper end of the published 2 to 5 % of active pixels."""
@@ -108,6 +108,8 @@ def _kept(record: dict[str, Any]) -> dict[str, Interval]:
         "by a random one": "kept_by_random",
         "by a centred box": "kept_by_centre",
         "without the mask's pixels": "kept_without",
+        "by the mask on black": "kept_on_black",
+        "by the mask on white": "kept_on_white",
     }
     values = {name: _values(record, key) for name, key in names.items()}
     return {name: clopper_pearson(int(each.sum()), len(each)) for name, each in values.items()}
@@ -119,6 +121,8 @@ def _distributions(records: Sequence[dict[str, Any]]) -> list[list[str]]:
         before, after = _values(record, "before"), _values(record, "after")
         figures = {
             "active pixels, %": 100.0 * _values(record, "area"),
+            "parts of the mask": _values(record, "parts"),
+            "its pixels in the largest part, %": 100.0 * _values(record, "largest_part"),
             "confidence in the picture, %": 100.0 * before,
             "confidence in the explanation, %": 100.0 * after,
             "gain in confidence, points": 100.0 * (after - before),

@@ -58,7 +58,8 @@ def test_every_picture_has_a_record_of_its_own(classifier: FrozenClassifier, pho
         assert 0.0 < each["after"] <= 1.0
         assert each["seconds"] > 0.0
         assert all(
-            isinstance(each[name], bool) for name in ("kept", "kept_without", "kept_by_random", "kept_by_centre")
+            isinstance(each[name], bool)
+            for name in ("kept", "kept_without", "kept_by_random", "kept_by_centre", "kept_on_black", "kept_on_white")
         )
 
 
@@ -89,12 +90,30 @@ def test_masks_are_judged_as_they_are_cut(
     whole, empty = measure_chunk(classifier, ["a", "b"], pictures, TINY, lambda _: None)
     assert (whole["area"], whole["kept"], whole["after"]) == (1.0, True, whole["before"])
     assert whole["kept_by_random"] and whole["kept_by_centre"]
+    assert whole["kept_on_black"] and whole["kept_on_white"], "no pixel is dropped"
+    assert (whole["parts"], whole["largest_part"]) == (1, 1.0)
+    assert (empty["parts"], empty["largest_part"]) == (0, 0.0)
     assert (empty["area"], empty["kept_without"]) == (0.0, True)
     assert empty["kept"] == empty["kept_by_random"] == empty["kept_by_centre"]
 
 
+def test_parts_of_a_mask_are_counted_and_the_largest_is_weighed(
+    classifier: FrozenClassifier, monkeypatch: pytest.MonkeyPatch
+):
+    import torch
+
+    from whymask.train.matching import loop
+
+    maps = torch.zeros(1, 32, 32)
+    maps[0, 2:4, 2:5] = maps[0, 10, 10] = maps[0, 11, 11] = 1.0
+    monkeypatch.setattr(loop, "match", lambda *_: loop.Matched(maps, {}))
+    (found,) = measure_chunk(classifier, ["a"], np.zeros((1, 32, 32, 3), np.uint8), TINY, lambda _: None)
+    assert (found["parts"], found["largest_part"]) == (2, 0.75)
+
+
 def record(area: list[float], kept: list[bool], after: list[float], **config: object) -> dict[str, object]:
     rivals = {"kept_without": False, "kept_by_random": False, "kept_by_centre": True}
+    rivals |= {"kept_on_black": True, "kept_on_white": False, "parts": 7, "largest_part": 0.5}
     pictures = [
         {"picture": str(i), "area": a, "kept": k, "before": 0.5, "after": s, "seconds": 2.0, **rivals}
         for i, (a, k, s) in enumerate(zip(area, kept, after, strict=True))
@@ -160,7 +179,7 @@ def test_a_record_is_written_and_read(classifier: FrozenClassifier, photos: list
     assert done.exit_code == 0, done.output
     assert "not judged: 2 of 880 steps" in (tmp_path / "out" / "README.md").read_text("utf-8")
     (tmp_path / "out" / "other.json").write_text("{}")
-    with pytest.raises(ArtefactError, match=r"no whymask\.matching record of schema 1"):
+    with pytest.raises(ArtefactError, match=r"no whymask\.matching record of schema 2"):
         read_record(tmp_path / "out" / "other.json")
 
 
