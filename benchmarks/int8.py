@@ -48,24 +48,32 @@ app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False)
 
 
 Runs = Annotated[Path, typer.Option(help="Folder of the study's runs.")]
-Out = Annotated[Path, typer.Option(help="Folder of the exported files.")]
+Files = Annotated[Path, typer.Option(help="Folder of the exported files.")]
+Out = Annotated[Path, typer.Option("-o", "--out", help="Folder of the records and the page.")]
 Count = Annotated[int, typer.Option(min=1, help="Photographs to judge on.")]
 Seconds = Annotated[float, typer.Option(help="Time limit of the timing, in seconds.")]
-OUT = Path("runs/int8")
+FILES = Path("runs/int8")
 
 
 @app.command()
-def run(classifier: str, runs: Runs = RUNS, out: Out = OUT, count: Count = 200, seconds: Seconds = 60.0) -> None:
+def run(
+    classifier: str,
+    runs: Runs = RUNS,
+    files: Files = FILES,
+    count: Count = 200,
+    seconds: Seconds = 60.0,
+    out: Out = FOLDER,
+) -> None:
     """Export the run in INT8, judge it on photographs, and time it beside the FP32 graph.
 
     Example: python -m whymask.benchmarks.int8 run squeezenet1_1
     """
-    export(classifier, runs, out)
-    judged(classifier, runs, out, count, seconds)
+    export(classifier, runs, files)
+    judged(classifier, runs, files, count, seconds, out)
 
 
 @app.command()
-def export(classifier: str, runs: Runs = RUNS, out: Out = OUT) -> None:
+def export(classifier: str, runs: Runs = RUNS, files: Files = FILES) -> None:
     """The first half of `run`: export the run in INT8.
 
     Example: python -m whymask.benchmarks.int8 export squeezenet1_1
@@ -76,12 +84,19 @@ def export(classifier: str, runs: Runs = RUNS, out: Out = OUT) -> None:
     loaded = load_run(runs / known(classifier))
     rule = loaded.card.input
     compared, calibration = _pictures(DECIDED_ON, rule, 64), _pictures(CALIBRATED_ON, rule, CALIBRATION_PICTURES)
-    file = out / classifier / INT8_FILE
+    file = files / classifier / INT8_FILE
     export_run(loaded, file, precision="int8", images=compared, calibration=calibration)
 
 
 @app.command("judge")
-def judged(classifier: str, runs: Runs = RUNS, out: Out = OUT, count: Count = 200, seconds: Seconds = 60.0) -> None:
+def judged(
+    classifier: str,
+    runs: Runs = RUNS,
+    files: Files = FILES,
+    count: Count = 200,
+    seconds: Seconds = 60.0,
+    out: Out = FOLDER,
+) -> None:
     """The second half of `run`: judge the exported file on photographs, and time it beside the FP32 graph.
 
     Example: python -m whymask.benchmarks.int8 judge squeezenet1_1
@@ -91,7 +106,7 @@ def judged(classifier: str, runs: Runs = RUNS, out: Out = OUT, count: Count = 20
     from whymask.export.verify import Artefact, opened, verify_pair
     from whymask.train.run import load_run
 
-    folder, file = runs / known(classifier), out / classifier / INT8_FILE
+    folder, file = runs / known(classifier), files / classifier / INT8_FILE
     loaded = load_run(folder)
     pictures = _pictures(JUDGED_ON, loaded.card.input, count)
     with opened(file) as measured:
@@ -112,20 +127,20 @@ def judged(classifier: str, runs: Runs = RUNS, out: Out = OUT, count: Count = 20
         "parity": result.to_record(),
         "latency": timed(file, folder / GRAPH_FILE, pictures, BenchSettings(seconds=seconds)),
     }
-    write_atomically(FOLDER / f"{classifier}.json", f"{json.dumps(record, ensure_ascii=False, indent=1)}\n")
+    write_atomically(out / f"{classifier}.json", f"{json.dumps(record, ensure_ascii=False, indent=1)}\n")
     typer.echo(page_of([record]))
 
 
 @app.command()
-def page() -> None:
-    """Write the page of all committed records.
+def page(out: Out = FOLDER) -> None:
+    """Write the page of all records in a folder.
 
     Example: python -m whymask.benchmarks.int8 page
     """
-    records = [read_record(path) for path in sorted(FOLDER.glob("*.json"))]
+    records = [read_record(path) for path in sorted(out.glob("*.json"))]
     if not records:
-        raise ArtefactError(f"{FOLDER}: no record; make one with: {COMMAND} run CLASSIFIER")
-    write_atomically(FOLDER / "README.md", page_of(records))
+        raise ArtefactError(f"{out}: no record; make one with: {COMMAND} run CLASSIFIER")
+    write_atomically(out / "README.md", page_of(records))
 
 
 def timed(int8: Path, fp32: Path, pictures: NDArray[np.uint8], settings: BenchSettings) -> dict[str, Any]:
