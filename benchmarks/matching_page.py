@@ -89,7 +89,9 @@ def page_from_records(records: Sequence[dict[str, Any]]) -> str:
         "A fresh autoencoder a picture (arXiv 2509.23051, 2509.25686), by `python -m whymask.benchmarks.matching`. "
         "The classifier, the setting (robustness without a gradient as published, or with it: ours), the network and "
         "the mask that is answered name a row. Shares are of pictures, with exact 95 % intervals. A claim holds of "
-        "most pictures where its interval lies above a half, and fails on most where it lies below.",
+        "most pictures where its interval lies above a half, and fails on most where it lies below. Networks learn on "
+        "the mean colour, and on noise too where robustness has a gradient; on black and white none does. Pixels that "
+        "touch at an edge or a corner are one part.",
         "## The two claims",
         table(["row", "pictures", "claim", "share", "verdict"], judged, left=3),
         "## Class kept, beside other masks of the same area in the same picture",
@@ -142,7 +144,8 @@ def _method(record: dict[str, Any]) -> str:
     return (
         f"{_name(record)}: {config['steps']} steps of Adam at {config['learning_rate']:g}, {record['input'][0]} × "
         f"{record['input'][1]} px, {record['batch']} pictures at a time, seed {config['seed']}; layers {layers}; "
-        f"weights {weights}; torch {record['versions'].get('torch')}, {machine['cpu']}, {record['threads']} threads."
+        f"weights {weights}; torch {record['versions'].get('torch')}, {machine['cpu']}, {record['threads']} "
+        f"{'thread' if record['threads'] == 1 else 'threads'}."
     )
 
 
