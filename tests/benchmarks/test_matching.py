@@ -183,6 +183,11 @@ def test_a_record_is_written_and_read(classifier: FrozenClassifier, photos: list
         read_record(tmp_path / "out" / "other.json")
 
 
+def test_the_committed_page_is_of_the_committed_records():
+    records = [read_record(path) for path in sorted(matching.FOLDER.glob("*.json"))]
+    assert page_from_records(records) == (matching.FOLDER / "README.md").read_text("utf-8")
+
+
 def test_settings_are_told_apart():
     assert config_from(PUBLISHED, "unet", "last", 880, 0) == MatchingConfig(as_published=True)
     assert config_from(OURS, "plain", "least", 5, 1) == MatchingConfig(5, network="plain", answer="least", seed=1)
