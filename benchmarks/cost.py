@@ -33,7 +33,7 @@ from whymask.benchmarks.cost_faithful_page import FAITHFUL_STEM, write_faithful
 from whymask.benchmarks.cost_page import COST_KIND, SCHEMA_VERSION, bars_table, cost_page, record_from
 from whymask.benchmarks.evaluation import pictures_in, spread
 from whymask.benchmarks.latency import BenchSettings, Images, Run, measure_pairs
-from whymask.benchmarks.latency_stats import Ratio, judge, paired_ratio, summarise
+from whymask.benchmarks.latency_stats import judge, median_of_ratios, summarise
 from whymask.benchmarks.machine import LoadMeter, describe_machine
 from whymask.benchmarks.program import chosen, run_program
 from whymask.benchmarks.tables import replace_block
@@ -172,7 +172,7 @@ def _pair_record(run: Run, alone: Run, pictures: Images, settings: CostSettings)
     bench = settings.bench()
     with LoadMeter() as meter:
         pairs = measure_pairs(run, alone, pictures, bench)
-    ratio = ratio_of(pairs.fused_ms / pairs.classifier_ms, bench)
+    ratio = median_of_ratios(pairs.fused_ms, pairs.classifier_ms, bench.confidence, bench.resamples, bench.seed)
     count = pairs.fused_ms.size
     verdict = judge(
         ratio,
@@ -191,11 +191,6 @@ def _pair_record(run: Run, alone: Run, pictures: Images, settings: CostSettings)
         "verdict": dataclasses.asdict(verdict),
         "samples": {name: values.tolist() for name, values in samples.items()},
     }
-
-
-def ratio_of(ratios: np.ndarray[Any, np.dtype[np.float64]], settings: BenchSettings) -> Ratio:
-    """Median of paired ratios, float64 (n,), with its block-bootstrap interval."""
-    return paired_ratio(ratios, np.ones_like(ratios), settings.confidence, settings.resamples, settings.seed)
 
 
 def write_page(folder: Path) -> Path:

@@ -142,19 +142,22 @@ def median_of_ratios(above_ms: Times, below_ms: Times, confidence: float, resamp
     Raises:
         InputError: the series differ in length, or are empty.
     """
-    ratios = above_ms / below_ms if above_ms.size == below_ms.size else above_ms
-    return _ratio(ratios, np.ones(below_ms.size), confidence, resamples, seed, np.median)
+    _check_pairs(above_ms, below_ms)
+    return _ratio(above_ms / below_ms, np.ones_like(below_ms), confidence, resamples, seed, np.median)
 
 
 def _ratio(above: Times, below: Times, confidence: float, resamples: int, seed: int, statistic: Statistic) -> Ratio:
-    count = above.size
-    if count == 0 or count != below.size:
-        raise InputError(f"{count} samples of the fused graph and {below.size} of the classifier; expected pairs")
+    _check_pairs(above, below)
     resampled = _resampled((above, below), resamples, seed, statistic)
     tail = 100.0 * (1.0 - confidence) / 2.0
     low, high = np.percentile(resampled[0] / resampled[1], (tail, 100.0 - tail))
     value = float(statistic(above) / statistic(below))
-    return Ratio(value, float(low), float(high), confidence, resamples, _block(count))
+    return Ratio(value, float(low), float(high), confidence, resamples, _block(above.size))
+
+
+def _check_pairs(above: Times, below: Times) -> None:
+    if above.size == 0 or above.size != below.size:
+        raise InputError(f"{above.size} samples of the fused graph and {below.size} of the classifier; expected pairs")
 
 
 def resampled_medians(series: Sequence[Times], resamples: int, seed: int) -> NDArray[np.float64]:
