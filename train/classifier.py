@@ -5,6 +5,7 @@ Letters: B batch, H W the input size, C classes, D width of the features that th
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -142,6 +143,12 @@ class FrozenClassifier(nn.Module):
         with recording(self.model, self.taps) as outputs:
             logits = self.model(x)
         return logits, [tap.to_map(outputs[tap.name]) for tap in self.tap_specs]
+
+    def tapped_at(self, taps: tuple[Tap, ...]) -> FrozenClassifier:
+        """The same classifier, listened to elsewhere; nothing of it is copied."""
+        other = copy.copy(self)
+        other.tap_specs = taps
+        return other
 
     def sha256(self) -> str:
         """Digest of every parameter and buffer; see `module_sha256`."""

@@ -24,4 +24,7 @@ def stand_in_for(classifier: FrozenClassifier, precision: str) -> FrozenClassifi
         pool_first(stand_in, classifier)
         if precision in HALF:
             round_weights(stand_in, HALF[precision])
+        # As the maps lie: else each pass copies every weight into their layout, an eighth of a ResNet-18's passes over
+        # 8 pictures on one thread.
+        stand_in.model.to(memory_format=torch.channels_last)
     return stand_in

@@ -36,15 +36,16 @@ class TinyResNet(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.conv1, self.relu = nn.Conv2d(3, 4, 3, 2, 1), nn.ReLU()
+        self.conv1, self.norm1, self.relu = nn.Conv2d(3, 4, 3, 2, 1), nn.BatchNorm2d(4), nn.ReLU()
+        self.pool, self.norm2 = nn.MaxPool2d(3, 1, 1), nn.BatchNorm2d(8)
         self.layer1, self.layer2 = nn.Conv2d(4, 4, 3, 1, 1), nn.Conv2d(4, 6, 3, 2, 1)
         self.layer3, self.layer4 = nn.Conv2d(6, 8, 3, 2, 1), nn.Conv2d(8, 8, 3, 2, 1)
         self.fc = nn.Linear(8, 5)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(B, 3, H, W) → (B, 5)."""
-        x = self.layer1(self.relu(self.conv1(x)))
-        logits: torch.Tensor = self.fc(self.layer4(self.layer3(self.layer2(x))).mean((2, 3)))
+        x = self.layer1(self.pool(self.relu(self.norm1(self.conv1(x)))))
+        logits: torch.Tensor = self.fc(self.norm2(self.layer4(self.layer3(self.layer2(x)))).mean((2, 3)))
         return logits
 
 
@@ -168,12 +169,19 @@ def test_batch_mates_and_order_do_not_matter(quadrant: FrozenClassifier, network
     assert not torch.allclose(together[0], beside_others[0], atol=1e-2)
 
 
-def test_networks_run_as_one_are_the_networks_one_by_one():
-    config = quick(network=UNET)
+def many_networks(config: MatchingConfig) -> Autoencoders:
+    """Two that differ."""
     many = Autoencoders(config, 2, 40, 36)
     with torch.no_grad():
         for value in many.parameters.values():
             value[1] += 0.05 * torch.randn(value[1].shape, generator=torch.Generator().manual_seed(0))
+    return many
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_networks_run_as_one_are_the_networks_one_by_one(network: str):
+    config = quick(network=network)
+    many = many_networks(config)
     x = torch.randn(2, 3, 40, 36, generator=torch.Generator().manual_seed(1))
     together = many(x)
     assert together.shape == (2, 1, 40, 36)
@@ -181,6 +189,38 @@ def test_networks_run_as_one_are_the_networks_one_by_one():
         one = fresh_network(config)
         one.load_state_dict({name: value[row] for name, value in many.parameters.items()})
         assert torch.allclose(torch.sigmoid(one(x[row : row + 1])), together[row : row + 1], atol=1e-5)
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_a_gpu_s_way_and_a_cpu_s_way_give_the_same_masks_and_gradients(network: str):
+    many = many_networks(quick(network=network))
+    x = torch.randn(2, 3, 40, 36, generator=torch.Generator().manual_seed(1))
+    weights = torch.randn(2, 1, 40, 36, generator=torch.Generator().manual_seed(2))
+    answers = []
+    for way in (many.at_once, many.one_by_one):
+        logits = way(x)
+        gradients = torch.autograd.grad((weights * logits).mean(), tuple(many.parameters.values()))
+        answers.append([logits.detach(), *gradients])
+    for at_once, one_by_one in zip(*answers, strict=True):
+        assert (at_once - one_by_one).abs().max() <= 1e-4 * at_once.abs().max().clamp_min(1e-2)
+
+
+def test_the_terms_are_those_of_the_classifier_itself_though_a_stand_in_was_asked():
+    torch.manual_seed(0)
+    classifier = FrozenClassifier(TinyResNet(), "tests:resnet", InputRule(SIZE, SIZE))
+    for each in (classifier.model.norm1, classifier.model.norm2):
+        nn.init.uniform_(each.running_mean)
+        nn.init.uniform_(each.running_var, 0.5, 2.0)
+    pixels, target = quadrant_pictures(2, SIZE)
+    config = quick(steps=1, weights=EVERY_TERM)
+    found = match(classifier, pixels, target, config)
+    layers = matched_layers(classifier)
+    assert layers[0].tap.name == "relu"
+    picture = look_at(classifier, layers, pixels, target, config.fill)
+    backgrounds = random_backgrounds(classifier, SIZE, SIZE, config.seed, config.steps)
+    expected = evaluate(classifier, layers, picture, found.masks[:, None], backgrounds, config).terms
+    for name, term in expected.items():
+        assert torch.allclose(found.terms[name], term, rtol=1e-4, atol=1e-6), name
 
 
 def test_small_masks_are_found_where_the_evidence_is(quadrant: FrozenClassifier):

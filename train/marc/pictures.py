@@ -24,6 +24,7 @@ from whymask.train.backgrounds import blur, masked
 from whymask.train.classifier import FrozenClassifier
 from whymask.train.marc.confidence import SIGMOID_SHARE, log_confidence
 from whymask.train.marc.windowed_sum import RADIUS, windowed_sum
+from whymask.train.stand_in import stand_in_for
 
 COLOURS, BLUR = "colours", "blur"
 BACKGROUNDS = (COLOURS, BLUR)
@@ -112,8 +113,10 @@ def marc_masks(
 ) -> Tensor:
     """The mask of the least loss that was met for each picture.
 
+    What is asked in each step is the classifier's stand-in: its answers up to rounding, in fewer passes.
+
     Args:
-        classifier: asked, never changed.
+        classifier: copied, never changed.
         pixels: float (B, 3, H, W) in 0–255.
         target: int64 (B,).
         config: how.
@@ -122,6 +125,7 @@ def marc_masks(
     Returns:
         float32 (B, H, W) in [0, 1].
     """
+    classifier = stand_in_for(classifier, "32-true")
     x = classifier.normalise(pixels.float())
     backgrounds = backgrounds_of(classifier, x, config.background)
     weight = x.new_full((len(x), *x.shape[2:]), config.weight).requires_grad_(True)

@@ -92,13 +92,24 @@ def activation_match(
 
 def cosine_distance(image: Tensor, kept: Tensor) -> Tensor:
     """1 − cosine of the flattened features per image: float (B, C, h, w) twice → (B,) in [0, 2]."""
-    return 1.0 - F.cosine_similarity(image.flatten(1), kept.flatten(1), eps=LEAST_NORM)
+    # By hand: `cosine_similarity` normalises both maps first, and goes twice as often over them.
+    a, b = _flat(image), _flat(kept)
+    norms = [torch.linalg.vector_norm(each, dim=1).clamp_min(LEAST_NORM) for each in (a, b)]
+    cosine: Tensor = (a * b).sum(1) / (norms[0] * norms[1])
+    return 1.0 - cosine
 
 
 def standardised_squares(image: Tensor, kept: Tensor) -> Tensor:
     """Mean squared difference, in deviations of the picture's own features: float (B, C, h, w) twice → (B,)."""
-    deviation = image.flatten(1).std(1, correction=0).clamp_min(LEAST_DEVIATION)
-    return ((image - kept).flatten(1) / deviation[:, None]).square().mean(1)
+    a, b = _flat(image), _flat(kept)
+    variance = a.var(1, correction=0).clamp_min(LEAST_DEVIATION**2)
+    squares: Tensor = F.mse_loss(b, a, reduction="none").mean(1)
+    return squares / variance
+
+
+def _flat(maps: Tensor) -> Tensor:
+    """float (B, C, h, w) → (B, h·w·C), channels last, as maps lie in memory: another order would be a copy."""
+    return maps.permute(0, 2, 3, 1).flatten(1)
 
 
 def _taps(classifier: FrozenClassifier, names: Sequence[str] | None) -> tuple[Tap, ...]:
