@@ -11,10 +11,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from whymask.train.classifier import FrozenClassifier
+from whymask.train.masks import bilinear_by_product
 
 PASTED_SHARE = 0.75
 """Of the pictures that are asked about another class; the others are asked about their runner-up."""
@@ -136,7 +136,7 @@ def paste(x: Tensor, guests: Tensor, generator: torch.Generator) -> Tensor:
     height, width = x.shape[-2:]
     side = SMALLEST_SIDE + (LARGEST_SIDE - SMALLEST_SIDE) * float(torch.rand((), generator=generator))
     rows, columns = round(side * height), round(side * width)
-    small = F.interpolate(guests, size=(rows, columns), mode="bilinear", antialias=True)
+    small = bilinear_by_product(guests, rows, columns, antialias=True)
     tops = torch.randint(height - rows + 1, (len(x),), generator=generator).tolist()
     lefts = torch.randint(width - columns + 1, (len(x),), generator=generator).tolist()
     out = x.clone()

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from whymask.runtime.images import resize_map
 from whymask.train.masks import (
@@ -44,9 +45,10 @@ def test_half_precision_maps_are_standardised_in_single() -> None:
 def test_straight_through_is_hard_forwards_and_soft_backwards() -> None:
     probability = torch.tensor([[0.2, 0.8], [0.4, 0.6]]).view(2, 1, 1, 2).requires_grad_()
     mask = straight_through(probability, torch.tensor([True, False]))
-    assert torch.allclose(mask.flatten(), torch.tensor([0.0, 1.0, 0.4, 0.6]))
-    mask.sum().backward()
-    assert torch.equal(probability.grad, torch.ones_like(probability))  # type: ignore[arg-type]
+    assert torch.equal(mask.flatten(), torch.tensor([0.0, 1.0, 0.4, 0.6])), "hard is 0 or 1 to the bit"
+    weight = torch.tensor([[1.0, 2.0], [3.0, 4.0]]).view(2, 1, 1, 2)
+    (weight * mask).sum().backward()
+    assert torch.equal(probability.grad, weight)  # type: ignore[arg-type]
 
 
 def test_resize_has_half_pixel_centres() -> None:
@@ -72,6 +74,14 @@ def test_resizing_by_product_is_resizing_with_its_gradient(inputs: tuple[int, in
         results.append((resized.detach(), maps.grad))
     for expected, got in zip(*results, strict=True):
         assert torch.allclose(expected, got, atol=1e-5)
+
+
+@pytest.mark.parametrize("size", [(11, 9), (32, 17), (32, 24)])
+def test_resizing_by_product_averages_where_it_is_asked_to(size: tuple[int, int]) -> None:
+    pictures = torch.rand(2, 3, 32, 24, generator=torch.Generator().manual_seed(0))
+    expected = F.interpolate(pictures, size, mode="bilinear", antialias=True)
+    assert torch.allclose(bilinear_by_product(pictures, *size, antialias=True), expected, atol=1e-5)
+    assert size == (32, 24) or not torch.allclose(bilinear_by_product(pictures, *size), expected, atol=1e-2)
 
 
 def test_resizing_by_product_keeps_full_precision_under_autocast() -> None:

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from whymask.train.backgrounds import KINDS, NOISE_DEVIATION, _background_of, blur, masked, random_background
 from whymask.train.classifier import FrozenClassifier
 from whymask.train.config import TrainConfig
+from whymask.train.distance import energy
 from whymask.train.explainers import build_explainer
 from whymask.train.levels import Breaking
 from whymask.train.objective import (
@@ -136,6 +137,17 @@ def test_the_distance_of_half_precision_maps_has_the_formulas_gradient(half: tor
     assert kept.grad is not None and wide.grad is not None
     worst = float((kept.grad.double() - wide.grad).abs().max() / wide.grad.abs().max())
     assert worst < 2.0**-7, "two roundings to eight bits at most"
+
+
+@pytest.mark.parametrize("shape", [(3, 256, 19, 19), (3, 5, 7, 3), (1, 1, 2, 2)])
+def test_the_energy_of_half_precision_maps_is_summed_in_full_precision(shape: tuple[int, ...]) -> None:
+    maps = torch.randn(shape, generator=torch.Generator().manual_seed(0)).relu().to(torch.bfloat16)
+    for layout in (torch.contiguous_format, torch.channels_last):
+        got = energy(maps.contiguous(memory_format=layout))
+        assert got.dtype == torch.float32
+        expected = maps.double().square().sum((1, 2, 3))
+        limit = 2.0**-7 if shape[1:] == (1, 2, 2) else 2.0**-9  # of one cell, and of many, whose roundings cancel
+        assert float(((got - expected).abs() / expected).max()) < limit
 
 
 def test_a_masked_picture_and_its_gradient_are_the_formula() -> None:

@@ -13,11 +13,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from whymask.runtime.errors import InputError
 from whymask.train.classifier import FrozenClassifier
+from whymask.train.distance import squared_distance
 from whymask.train.taps import Tap, named_taps, recording
 
 FIRST_ACTIVATION = ("relu", "act1")
@@ -101,10 +101,8 @@ def cosine_distance(image: Tensor, kept: Tensor) -> Tensor:
 
 def standardised_squares(image: Tensor, kept: Tensor) -> Tensor:
     """Mean squared difference, in deviations of the picture's own features: float (B, C, h, w) twice → (B,)."""
-    a, b = _flat(image), _flat(kept)
-    variance = a.var(1, correction=0).clamp_min(LEAST_DEVIATION**2)
-    squares: Tensor = F.mse_loss(b, a, reduction="none").mean(1)
-    return squares / variance
+    variance = _flat(image).var(1, correction=0).clamp_min(LEAST_DEVIATION**2)
+    return squared_distance(kept, image) / image[0].numel() / variance
 
 
 def _flat(maps: Tensor) -> Tensor:
