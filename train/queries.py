@@ -86,7 +86,7 @@ def draw_queries(classifier: FrozenClassifier, x: Tensor, others: float, generat
     host = guest = best[:pasted]
     if pasted:
         guest = best.flip(0)[:pasted]
-        x = torch.cat([paste(x[:pasted], x.flip(0)[:pasted], generator), x[pasted:]])
+        x = torch.cat([paste(x[:pasted], x[-pasted:].flip(0), generator), x[pasted:]])
         again, again_features = classifier.with_taps(x[:pasted])
         logits = torch.cat([again, logits[pasted:]])
         for new, old in zip(again_features, features, strict=True):
