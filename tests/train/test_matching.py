@@ -212,8 +212,9 @@ def test_the_terms_are_those_of_the_classifier_itself_though_a_stand_in_was_aske
         nn.init.uniform_(each.running_mean)
         nn.init.uniform_(each.running_var, 0.5, 2.0)
     pixels, target = quadrant_pictures(2, SIZE)
-    config = quick(steps=1, weights=EVERY_TERM)
+    config, taps = quick(steps=1, weights=EVERY_TERM), classifier.taps
     found = match(classifier, pixels, target, config)
+    assert classifier.taps == taps, "the stand-in is read at the matched layers, the classifier where it was"
     layers = matched_layers(classifier)
     assert layers[0].tap.name == "relu"
     picture = look_at(classifier, layers, pixels, target, config.fill)
