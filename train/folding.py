@@ -1,4 +1,4 @@
-"""A stand-in for the frozen classifier in training: batch normalisations folded into the convolutions before them.
+"""A stand-in for the frozen classifier: batch normalisations folded into the convolutions before them.
 
 In eval mode a batch normalisation is a multiplication and an addition a channel, which the convolution before it can
 do: w' = w γ / √(σ² + ε), b' = (b − μ) γ / √(σ² + ε) + β (Jacob et al. 2018, arXiv 1712.05877, sec. 3.2). What is left

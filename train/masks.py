@@ -26,11 +26,17 @@ def resize_to(maps: Tensor, like: Tensor) -> Tensor:
     return bilinear(maps, int(like.shape[-2]), int(like.shape[-1]))
 
 
-def bilinear(maps: Tensor, height: int, width: int) -> Tensor:
-    """`resize` of (B, ·, h, w); maps of that size are given back as they are, the same function in no node."""
+def bilinear(maps: Tensor, height: int, width: int, antialias: bool = False) -> Tensor:
+    """`resize` of (B, ·, h, w); maps of that size are given back as they are, the same function in no node.
+
+    Args:
+        maps: float (B, C, h, w).
+        height, width: wanted.
+        antialias: whether a smaller size averages over what it covers; ONNX's Resize of the graphs does not.
+    """
     if maps.shape[-2:] == (height, width):
         return maps
-    return F.interpolate(maps, size=(height, width), mode="bilinear", align_corners=False)
+    return F.interpolate(maps, size=(height, width), mode="bilinear", align_corners=False, antialias=antialias)
 
 
 def bilinear_by_product(maps: Tensor, height: int, width: int, antialias: bool = False) -> Tensor:
@@ -39,11 +45,6 @@ def bilinear_by_product(maps: Tensor, height: int, width: int, antialias: bool =
     Interpolation is linear and separable. A product's gradient takes a fifth of the time of an interpolation's, and is
     the same in every run on a GPU, where interpolation adds up its gradient in any order. For several channels on a CPU
     the products themselves take half the time. Always in float32.
-
-    Args:
-        maps: float (B, C, h, w).
-        height, width: wanted.
-        antialias: whether a smaller size averages over what it covers, as `interpolate(…, antialias=True)` does.
     """
     full = maps.float()
     if maps.shape[-2:] == (height, width):
@@ -55,11 +56,9 @@ def bilinear_by_product(maps: Tensor, height: int, width: int, antialias: bool =
 
 
 def _weights(like: Tensor, inputs: int, outputs: int, antialias: bool) -> Tensor:
-    """Weight of each input row in each output row of a resize, (outputs, inputs): what it makes of unit rows."""
-    if inputs == outputs:
-        return torch.eye(inputs, dtype=like.dtype, device=like.device)
-    rows = torch.eye(inputs, dtype=like.dtype, device=like.device)[None, None]
-    return F.interpolate(rows, (outputs, inputs), mode="bilinear", align_corners=False, antialias=antialias)[0, 0]
+    """Weight of each input row in each output row of `bilinear`, (outputs, inputs): what it makes of unit rows."""
+    rows = torch.eye(inputs, dtype=like.dtype, device=like.device)
+    return bilinear(rows[None, None], outputs, inputs, antialias)[0, 0]
 
 
 def mask_from_saliency(saliency: Tensor, height: int, width: int, threshold: float | Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Max pooling before the ReLU in front of it, in the stand-in for the frozen classifier in training.
+"""Max pooling before the ReLU in front of it, in the stand-in for the frozen classifier.
 
 The largest of clipped values is the largest value, clipped: max(relu(a), relu(b)) = relu(max(a, b)), bit for bit, and
 so are the gradients. The ReLU of a stem then works on a quarter of the pixels, forwards and backwards.

@@ -1,4 +1,7 @@
-"""The stand-in that a training step asks in the frozen classifier's place: its answers, in fewer passes over maps."""
+"""The stand-in for the frozen classifier: its answers, in fewer passes over maps.
+
+Training, activation matching and MaRC ask it; whatever is promised, saved or exported is of the classifier itself.
+"""
 
 from __future__ import annotations
 

@@ -13,11 +13,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from whymask.runtime.errors import InputError
 from whymask.train.classifier import FrozenClassifier
-from whymask.train.distance import squared_distance
 from whymask.train.taps import Tap, named_taps, recording
 
 FIRST_ACTIVATION = ("relu", "act1")
@@ -30,6 +30,9 @@ BY_SQUARES = 3
 
 LEAST_DEVIATION = 1e-3
 LEAST_NORM = 1e-6
+
+MAP = (1, 2, 3)
+"""Dimensions of one picture's features."""
 
 
 @dataclass(frozen=True)
@@ -92,22 +95,18 @@ def activation_match(
 
 def cosine_distance(image: Tensor, kept: Tensor) -> Tensor:
     """1 − cosine of the flattened features per image: float (B, C, h, w) twice → (B,) in [0, 2]."""
-    # By hand: `cosine_similarity` normalises both maps first, and goes twice as often over them.
-    a, b = _flat(image), _flat(kept)
-    norms = [torch.linalg.vector_norm(each, dim=1).clamp_min(LEAST_NORM) for each in (a, b)]
-    cosine: Tensor = (a * b).sum(1) / (norms[0] * norms[1])
+    # By hand: `cosine_similarity` normalises both maps first, and goes twice as often over them. Not flattened either,
+    # which copies maps that lie channels last.
+    of_image, of_kept = (torch.linalg.vector_norm(each, dim=MAP).clamp_min(LEAST_NORM) for each in (image, kept))
+    cosine: Tensor = (image * kept).sum(MAP) / (of_image * of_kept)
     return 1.0 - cosine
 
 
 def standardised_squares(image: Tensor, kept: Tensor) -> Tensor:
     """Mean squared difference, in deviations of the picture's own features: float (B, C, h, w) twice → (B,)."""
-    variance = _flat(image).var(1, correction=0).clamp_min(LEAST_DEVIATION**2)
-    return squared_distance(kept, image) / image[0].numel() / variance
-
-
-def _flat(maps: Tensor) -> Tensor:
-    """float (B, C, h, w) → (B, h·w·C), channels last, as maps lie in memory: another order would be a copy."""
-    return maps.permute(0, 2, 3, 1).flatten(1)
+    variance = image.var(MAP, correction=0).clamp_min(LEAST_DEVIATION**2)
+    squares: Tensor = F.mse_loss(kept, image, reduction="none").mean(MAP)
+    return squares / variance
 
 
 def _taps(classifier: FrozenClassifier, names: Sequence[str] | None) -> tuple[Tap, ...]:
