@@ -258,11 +258,11 @@ def _open_engines(file: Path, alone_file: Path, options: RunOptions, on_step: On
         yield Pair(fused, alone, runtime)
 
 
-def open_engine(file: Path, cuda_graph: bool) -> TrtBackend:
-    """An engine in TensorRT; raises as `TrtBackend` does."""
+def open_engine(file: Path, cuda_graph: bool, zero_copy: bool | None = None) -> TrtBackend:
+    """An engine in TensorRT; takes its options and raises as `TrtBackend` does."""
     from whymask.runtime.trt import TrtBackend
 
-    return TrtBackend(file, cuda_graph=cuda_graph)
+    return TrtBackend(file, cuda_graph=cuda_graph, zero_copy=zero_copy)
 
 
 def _check_built_alike(fused: EngineCard, alone: EngineCard, alone_file: Path) -> None:

@@ -115,17 +115,15 @@ def state_from_nvml(nvml: Any, bus_id: str) -> GpuState:
 
 def _from_handle(nvml: Any, handle: Any) -> GpuState:
     def ask(name: str, *arguments: int) -> Any:
-        """One answer, or None where this GPU or this driver has none."""
+        """One answer, or None where this GPU, this driver or this module has none."""
         try:
             return getattr(nvml, name)(*arguments)
-        except nvml.NVMLError:
+        except (AttributeError, nvml.NVMLError):
             return None
 
-    # NVML 12.3 renamed the throttle reasons; the former name goes in time.
-    reasons = "nvmlDeviceGetCurrentClocksEventReasons"
-    if not hasattr(nvml, reasons):
-        reasons = "nvmlDeviceGetCurrentClocksThrottleReasons"
-    bits, milliwatts = ask(reasons, handle) or 0, ask("nvmlDeviceGetPowerUsage", handle)
+    # NVML 12.3 renamed the throttle reasons. A module may know the new name where the driver knows the former alone.
+    told = (ask(f"nvmlDeviceGetCurrentClocks{word}Reasons", handle) for word in ("Event", "Throttle"))
+    bits, milliwatts = next((each for each in told if each is not None), 0), ask("nvmlDeviceGetPowerUsage", handle)
     driver = ask("nvmlSystemGetDriverVersion") or ""
     return GpuState(
         source="NVML",

@@ -122,7 +122,7 @@ def cross_check(
     """
     program = find_trtexec() if trtexec is None else trtexec
     settings = BenchSettings(seconds=seconds, batch=batch, phase_calls=1_000_000, phase_share=1.0)
-    with open_engine(engine, cuda_graph=False) as backend:
+    with open_engine(engine, cuda_graph=False, zero_copy=False) as backend:
         card = backend.card.input
         images = np.random.default_rng(seed).integers(0, 256, (batch, card.height, card.width, 3), np.uint8)
         timed = timed_runner(backend)
@@ -133,9 +133,7 @@ def cross_check(
         given = feeds(backend, images)
     sidecar = read_sidecar(engine)
     theirs = run_trtexec(program, engine, sidecar, given, seconds).parts_ms["compute"]["median"]
-    return TrtexecCheck(
-        float(np.median(here)), theirs, here.size, batch, sidecar.builder_version, switches(sidecar.builder_version)
-    )
+    return TrtexecCheck(float(np.median(here)), theirs, here.size, batch, sidecar.builder_version, switches(sidecar))
 
 
 def find_trtexec() -> Path:
@@ -153,13 +151,18 @@ def find_trtexec() -> Path:
     return Path(found)
 
 
-def switches(library: str) -> tuple[str, ...]:
-    """What makes trtexec time with transfers and without CUDA graph.
+def switches(sidecar: EngineCard) -> tuple[str, ...]:
+    """What makes trtexec load an engine as it is loaded here, and time it with transfers and without CUDA graph.
 
     Args:
-        library: TensorRT's version, such as `10.3.0`.
+        sidecar: tells TensorRT's version, and what the engine was built for.
     """
-    return WITHOUT_GRAPH_SINCE_11 if int(library.partition(".")[0]) >= 11 else ()
+    core = sidecar.flags.get("dla_core")
+    return (
+        *(WITHOUT_GRAPH_SINCE_11 if int(sidecar.builder_version.partition(".")[0]) >= 11 else ()),
+        *(("--versionCompatible",) if sidecar.version_compatible else ()),
+        *(() if core is None else (f"--useDLACore={core}",)),
+    )
 
 
 def trtexec_command(
@@ -179,7 +182,7 @@ def trtexec_command(
     return [
         *(str(program), f"--loadEngine={engine}", *([f"--shapes={shapes}"] if dynamic else [])),
         *(f"--loadInputs={loaded}", f"--warmUp={1000 * WARMUP_SECONDS:.0f}", f"--duration={max(1, round(seconds))}"),
-        *("--avgRuns=1", *switches(sidecar.builder_version)),
+        *("--avgRuns=1", *switches(sidecar)),
     ]
 
 

@@ -48,7 +48,8 @@ def build(
         int | None, typer.Option(help="0 builds fastest, 5 looks longest.", show_default="TensorRT's, 3")
     ] = DEFAULTS.optimization_level,
     dla: Annotated[
-        int | None, typer.Option(metavar="CORE", help="Run on this DLA core what it can; the rest on the GPU.")
+        int | None,
+        typer.Option(metavar="CORE", help="Run on this DLA core what it can, the rest on the GPU; one batch size."),
     ] = DEFAULTS.dla_core,
     rtx: Annotated[bool, typer.Option("--rtx", help="Build with TensorRT-RTX; needs no GPU.")] = False,
     compute_capability: Annotated[

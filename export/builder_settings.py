@@ -128,6 +128,27 @@ def _limit_workspace(parsed: Parsed, settings: Any, nbytes: int) -> None:
         )
 
 
+def check_dla(config: BuildConfig, batches: tuple[int, int, int]) -> None:
+    """Refuse a DLA engine of an open batch: TensorRT would put all of it on the GPU, and tell it in its log alone.
+
+    "DLA does not support dynamic dimensions, so the profile's min, max, and opt values must be equal" (TensorRT's
+    documentation, DLA restrictions).
+
+    Args:
+        config: what the engine is to be.
+        batches: smallest, best and largest of the engine.
+
+    Raises:
+        InputError: they differ.
+    """
+    if config.dla_core is not None and len(set(batches)) > 1:
+        smallest, best, largest = batches
+        raise InputError(
+            f"--dla {config.dla_core}: a DLA runs one batch size, and the engine's are {smallest}, {best} and "
+            f"{largest} (smallest, best, largest); add --min-batch {best} --opt-batch {best} --max-batch {best}"
+        )
+
+
 def _use_dla(parsed: Parsed, settings: Any, core: int) -> None:
     trt, cores = parsed.trt, parsed.builder.num_DLA_cores
     if core >= cores:

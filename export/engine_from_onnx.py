@@ -15,7 +15,7 @@ from typing import Any
 
 from whymask.export.build_config import BuildConfig, build_line
 from whymask.export.build_progress import OnProgress, Phases, interruptible, monitor
-from whymask.export.builder_settings import set_compute_capabilities, settings_for
+from whymask.export.builder_settings import check_dla, set_compute_capabilities, settings_for
 from whymask.export.config import classifier_path
 from whymask.export.engine_contract import batches_of, card_of, check_precision_of_card, check_tensors
 from whymask.export.engine_inspector import inspected
@@ -157,6 +157,7 @@ def _built(order: _Order, graph: bytes, site: _Site, on_progress: OnProgress) ->
     batches = batches_of(parsed, config, subject)
     typed = report_from_network(parsed.network)
     check_graph(typed, config.precision, f"{subject}, as {parsed.label} reads it")
+    check_dla(config, batches)
     settings = settings_for(parsed, config)
     if builder == TENSORRT_RTX:
         set_compute_capabilities(parsed, settings, site.capabilities)

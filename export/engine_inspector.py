@@ -31,8 +31,15 @@ def inspected(parsed: Parsed, plan: Any, config: BuildConfig, batch: int) -> Lay
             raise BackendError(
                 f"{parsed.label} refuses a batch of {batch} for its own engine's {tensor.name}: {parsed.logger.said()}"
             )
+    # Some engines tell nothing through a context (others have seen it on Blackwell): then it is asked without.
+    told = _told(parsed, engine, context)
+    return told if told.layers else _told(parsed, engine, None)
+
+
+def _told(parsed: Parsed, engine: Any, context: Any) -> LayerReport:
     inspector = _made(parsed, engine.create_engine_inspector(), "engine inspector")
-    inspector.execution_context = context
+    if context is not None:
+        inspector.execution_context = context
     return report_from_inspector(inspector.get_engine_information(parsed.trt.LayerInformationFormat.JSON))
 
 

@@ -21,8 +21,10 @@ INSPECTOR, NETWORK = "inspector", "network"
 
 _WORDS = ((OTHER, r"uint8|bf16|bfloat16|fp8"), (INT8, r"int8"), (FP16, r"half|fp16|float16"), (FP32, r"float|fp32"))
 """What names a type, first match first: `uint8` has `int8` in it, and `float16` has `float`."""
-_PRODUCTS = re.compile(r"conv(?!ert)|gemm|mat_?mul|matrix_?mult|fully_?connected", re.IGNORECASE)
-"""Kinds of layers that multiply: CaskConvolution, CaskDeconvolutionV2, CaskGemmMatrixMultiply, conv, gemm, …"""
+_PRODUCTS = re.compile(r"conv(?!ert)|correlation|gemm|mat_?mul|matrix_?mult|fully_?connected", re.IGNORECASE)
+"""Kinds of layers that multiply: CaskConvolution, CaskDeconvolutionV2, CaskGemmMatrixMultiply, conv, gemm, …
+
+Myelin calls some convolutions `correlation`."""
 _NETWORK_PRODUCTS = ("CONVOLUTION", "DECONVOLUTION", "MATRIX_MULTIPLY", "FULLY_CONNECTED")
 _NETWORK_TYPES = {"HALF": FP16, "FLOAT": FP32, "INT8": INT8}
 SHOWN = 3
@@ -73,15 +75,15 @@ class LayerReport:
         return not products[OTHER] and sum(products.values()) > 0
 
 
-def report_from_inspector(text: str) -> LayerReport:
+def report_from_inspector(text: str | None) -> LayerReport:
     """Read the engine inspector's JSON.
 
     Args:
-        text: of `get_engine_information`; text that is not such JSON gives a report without layers.
+        text: of `get_engine_information`; text that is not such JSON, or none, gives a report without layers.
     """
     try:
         # Metadata holds bare control characters between the names of ONNX nodes.
-        record = json.loads(text, strict=False)
+        record = json.loads(text or "", strict=False)
     except json.JSONDecodeError:
         return LayerReport((), INSPECTOR)
     found = record.get("Layers") if isinstance(record, dict) else None

@@ -96,6 +96,10 @@ class Engine:
         if card.version_compatible and hasattr(self._runtime, "engine_host_code_allowed"):
             # Such an engine carries its own runtime; its digest is that of its sidecar.
             self._runtime.engine_host_code_allowed = True
+        core = card.flags.get("dla_core")
+        if core is not None:
+            # Not told by the engine: without this it would be loaded for another core, or for none.
+            self._runtime.DLA_core = core
         self._engine = self._runtime.deserialize_cuda_engine(path.read_bytes())
         if self._engine is None:
             raise BackendError(

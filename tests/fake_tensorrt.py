@@ -103,6 +103,7 @@ def fake_tensorrt(script: Script, cuda: FakeCuda, version: str = JETPACK, name: 
 class _Runtime:
     _parts: tuple[Any, Script, FakeCuda]
     engine_host_code_allowed = False
+    DLA_core = -1
 
     def __init__(self, logger: ILogger) -> None:
         _, script, _ = self._parts
@@ -113,7 +114,7 @@ class _Runtime:
 
     def deserialize_cuda_engine(self, serialized_engine: bytes) -> Any:
         trt, script, cuda = self._parts
-        script.log.append(f"deserialize_cuda_engine, host code {self.engine_host_code_allowed}")
+        script.log.append(f"deserialize_cuda_engine, host code {self.engine_host_code_allowed}, DLA {self.DLA_core}")
         if "deserialize_cuda_engine" in script.failing or not serialized_engine.startswith(MAGIC):
             self._logger.log(Severity.INFO, "Loaded engine size: 0 MiB")
             self._logger.log(Severity.ERROR, "Serialization assertion failed: version tag does not match ")

@@ -71,7 +71,8 @@ class Script:
     Attributes:
         nodes: the network's layers.
         inputs, outputs: type and shape by name.
-        report: what the inspector says once it has been given shapes.
+        report: what the inspector says once it has been given shapes; None: it tells nothing of this engine.
+        silent_context: whether the inspector tells nothing through a context, and what it can without.
         failing: names of the calls that fail.
         errors: of the parser: description, name and operator of the node, and its place in the graph.
         lacking: names that this version is made without.
@@ -85,7 +86,8 @@ class Script:
     nodes: Sequence[Node] = HALF_GRAPH
     inputs: dict[str, tuple[str, tuple[int, ...]]] = field(default_factory=lambda: dict(TENSORS))
     outputs: dict[str, tuple[str, tuple[int, ...]]] = field(default_factory=lambda: dict(OUTPUTS))
-    report: str = HALF_REPORT
+    report: str | None = HALF_REPORT
+    silent_context: bool = False
     failing: set[str] = field(default_factory=set)
     errors: list[tuple[str, str, str, int]] = field(default_factory=list)
     lacking: set[str] = field(default_factory=set)
@@ -424,7 +426,9 @@ class _Inspector:
     def __init__(self, script: Script) -> None:
         self._script = script
 
-    def get_engine_information(self, format: Any) -> str:
+    def get_engine_information(self, format: Any) -> str | None:
+        if self._script.silent_context:
+            return None if self.execution_context else self._script.report
         open_inputs = {name for name, (_, shape) in self._script.inputs.items() if -1 in shape}
         if self.execution_context is None or open_inputs - set(self.execution_context._shapes):
             return inspected(("stem", "CaskConvolution", "N/A due to dynamic shapes"))

@@ -85,6 +85,11 @@ def test_the_newer_name_of_the_reasons_is_preferred():
     assert ("nvmlDeviceGetHandleByIndex", 0) in nvml.calls
 
 
+def test_a_driver_without_the_newer_name_is_asked_by_the_former_one():
+    nvml = fake_nvml(nvmlDeviceGetCurrentClocksEventReasons=NVMLError("Function Not Found"))
+    assert state_from_nvml(nvml, "").throttle == ("power cap", "hardware thermal slowdown")
+
+
 def test_what_a_gpu_does_not_tell_stays_unknown():
     silent = dict.fromkeys(
         ("nvmlDeviceGetPowerUsage", "nvmlDeviceGetCurrentClocksThrottleReasons", "nvmlDeviceGetTemperature"),

@@ -82,7 +82,13 @@ def test_an_output_without_a_summary_is_refused(text: str, missing: str) -> None
     [("8.6.1", ()), ("10.3.0", ()), ("11.4.1", ("--includeDataTransfers", "--noCudaGraph"))],
 )
 def test_every_version_times_with_transfers_and_without_cuda_graph(library: str, expected: tuple[str, ...]) -> None:
-    assert switches(library) == expected
+    assert switches(engine_card(builder_version=library)) == expected
+
+
+def test_an_engine_is_loaded_by_trtexec_as_it_is_loaded_here() -> None:
+    card = engine_card(version_compatible=True, flags={"dla_core": 0})
+    assert switches(card) == ("--versionCompatible", "--useDLACore=0")
+    assert switches(engine_card(flags={"dla_core": None})) == ()
 
 
 def test_the_command_names_engine_input_and_shape(tmp_path: Path) -> None:

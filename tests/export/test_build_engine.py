@@ -314,6 +314,7 @@ def test_options_reach_the_builder(build: Build, version: str) -> None:
         optimization_level=5,
         dla_core=1,
         workspace_mib=64,
+        max_batch=1,
     )
     config = script.config
     assert {"set_flag VERSION_COMPATIBLE", "set_flag GPU_FALLBACK"} < set(script.log)
@@ -341,7 +342,24 @@ def test_an_option_that_this_version_lacks_is_an_error(build: Build, lacking: st
 @pytest.mark.parametrize(("cores", "has"), [(0, "no DLA"), (2, "cores 0 to 1")])
 def test_a_dla_core_that_the_machine_lacks_is_an_error(build: Build, cores: int, has: str) -> None:
     with pytest.raises(InputError, match=f"--dla 2: this machine has {has}"):
-        build(Script(cores=cores), dla_core=2)
+        build(Script(cores=cores), dla_core=2, max_batch=1)
+
+
+def test_a_dla_engine_of_several_batch_sizes_is_an_error(build: Build) -> None:
+    script = Script(cores=2)
+    with pytest.raises(InputError, match=r"--dla 0: a DLA runs one batch size.*are 1, 2 and 8 .*--min-batch 2 --opt"):
+        build(script, dla_core=0, opt_batch=2)
+    assert "build_serialized_network" not in script.log
+
+
+def test_an_inspector_that_is_silent_through_a_context_is_asked_without(build: Build) -> None:
+    card = build(Script(silent_context=True))
+    assert card.flags["layers_from"] == "inspector" and card.flags["products"]["fp16"] == 2
+
+
+def test_an_engine_of_which_the_inspector_tells_nothing_is_built_and_not_verified(build: Build) -> None:
+    card = build(Script(report=None, silent_context=True))
+    assert card.flags["precision_verified"] is False and not any(card.layers.values())
 
 
 def test_progress_counts_to_a_hundred_and_names_the_phase(build: Build) -> None:

@@ -101,6 +101,7 @@ LAYERS = {
     "10: to bytes": ({"LayerType": "kgen", "Inputs": tensors("Bool"), "Outputs": tensors("UInt8")}, "other", False),
     "10: event": ({"LayerType": "signal", "Inputs": [], "Outputs": []}, "other", False),
     "11: convolution": ({"LayerType": "conv", "Inputs": tensors("Half", key="Datatype")}, "fp16", True),
+    "11: Myelin's convolution": ({"LayerType": "correlation", "Inputs": tensors("Half")}, "fp16", True),
     "11: bfloat16": ({"LayerType": "gemm", "Inputs": tensors("BFloat16", key="Datatype")}, "other", True),
     "11: format alone": ({"LayerType": "gemm", "Inputs": tensors("Float", key="Format")}, "fp32", True),
     "says its precision": ({"LayerType": "Convolution", "Precision": "FP16"}, "fp16", True),
@@ -123,10 +124,10 @@ def test_bare_control_characters_in_metadata_are_read() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "not JSON", "[]", "{}", '{"Layers": []}', '{"Layers": ["conv1 + relu1", "fc"]}'],
-    ids=["empty", "text", "list", "object", "no layer", "names alone"],
+    [None, "", "not JSON", "[]", "{}", '{"Layers": []}', '{"Layers": ["conv1 + relu1", "fc"]}'],
+    ids=["none", "empty", "text", "list", "object", "no layer", "names alone"],
 )
-def test_a_report_that_says_no_precision_is_not_conclusive(text: str) -> None:
+def test_a_report_that_says_no_precision_is_not_conclusive(text: str | None) -> None:
     report = report_from_inspector(text)
     assert report.counts["fp16"] == report.counts["fp32"] == 0
     assert not report.is_conclusive

@@ -118,7 +118,14 @@ def test_the_builder_decides_the_module(engine: Engines):
 def test_only_a_version_compatible_engine_may_bring_code(engine: Engines, is_compatible: bool):
     made = engine(card={"version_compatible": is_compatible})
     made.open().close()
-    assert made.script.log[1] == f"deserialize_cuda_engine, host code {is_compatible}"
+    assert made.script.log[1] == f"deserialize_cuda_engine, host code {is_compatible}, DLA -1"
+
+
+@pytest.mark.parametrize("core", [0, 1])
+def test_an_engine_of_a_dla_core_is_loaded_for_that_core(engine: Engines, core: int):
+    made = engine(card={"flags": {"dla_core": core}})
+    made.open().close()
+    assert made.script.log[1] == f"deserialize_cuda_engine, host code False, DLA {core}"
 
 
 def test_a_runtime_that_does_not_start_is_named(engine: Engines):
