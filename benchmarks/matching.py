@@ -14,7 +14,6 @@ Letters: B pictures of a chunk, H W the input size.
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -30,6 +29,7 @@ from whymask.benchmarks.imagenet import REPOSITORY, RESULTS, data_root, evaluati
 from whymask.benchmarks.machine import describe_machine
 from whymask.benchmarks.masking import background_from_fill, compose, keep_first, pixel_order
 from whymask.benchmarks.matching_page import KIND, SCHEMA_VERSION, page_from_records, read_record, result_lines
+from whymask.benchmarks.method_clock import DEVICE_DEFAULT, DEVICE_HELP, Clock, settings_of_device
 from whymask.benchmarks.picture_work import picture_name, read_work, write_work
 from whymask.benchmarks.pictures import chunks, read_pictures
 from whymask.benchmarks.program import run_program
@@ -96,10 +96,10 @@ def measure_chunk(
     ask = ask_from_classifier(classifier)
     before = ask(pictures)
     target = before.argmax(axis=1)
-    pixels = pixels_from_pictures(pictures)
-    begin = time.process_time()
-    masks = match(classifier, pixels, torch.from_numpy(target), config, on_step).masks.numpy() >= np.float32(0.5)
-    seconds = (time.process_time() - begin) / len(pictures)
+    device = classifier.mean.device
+    pixels, asked, clock = pixels_from_pictures(pictures, device), torch.from_numpy(target).to(device), Clock(device)
+    with clock.counted():
+        masks = match(classifier, pixels, asked, config, on_step).masks.cpu().numpy() >= np.float32(0.5)
     fill = background_from_fill(config.fill)
     shown = {name: ask(compose(pictures, each, fill)) for name, each in _beside(masks, names).items()}
     for name, colour in OTHER_FILLS.items():
@@ -113,7 +113,7 @@ def measure_chunk(
             "before": round(float(softmax(before[row])[target[row]]), 6),
             "after": round(float(softmax(shown["kept"][row])[target[row]]), 6),
             **{key: bool(logits[row].argmax() == target[row]) for key, logits in shown.items()},
-            "seconds": round(seconds, 4),
+            "seconds": round(clock.seconds / len(pictures), 4),
         }
         for row, name in enumerate(names)
     ]
@@ -156,6 +156,7 @@ def measure(
     rule = classifier.rule.to_card()
     size = [rule.height, rule.width]
     settings = {"schema": SCHEMA_VERSION, "classifier_sha256": classifier.sha256(), "input": size, **asdict(config)}
+    settings |= settings_of_device(classifier.mean.device)
     done = read_work(work, json.loads(json.dumps(settings)))
     absent = [file for file in files if picture_name(file) not in done]
     with track(len(absent) * config.steps, "activation matching", "picture steps") as bar:
@@ -200,6 +201,7 @@ def record_from(
         "layers": [[layer.tap.name, layer.weight, layer.cosine] for layer in matched_layers(classifier, config.taps)],
         "batch": batch,
         "threads": torch.get_num_threads(),
+        "clock": Clock(classifier.mean.device).words,
         "machine": asdict(describe_machine()),
         "versions": installed_versions(("whymask", "numpy", "torch")),
         "pictures": pictures,
@@ -220,6 +222,7 @@ def run(
     size: Annotated[int, typer.Option(min=32, help="Side of the input in pixels.")] = 224,
     batch: Annotated[int, typer.Option(min=1, help="Pictures that are explained together.")] = 4,
     seed: Annotated[int, typer.Option(help="Of networks and backgrounds.")] = 0,
+    device: Annotated[str | None, typer.Option(help=DEVICE_HELP, show_default=DEVICE_DEFAULT)] = None,
     work: Annotated[Path, typer.Option(help="Folder of the pictures done so far.")] = WORK,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the result.")] = FOLDER,
 ) -> None:
@@ -228,11 +231,13 @@ def run(
     Example: python -m whymask.benchmarks.matching run resnet18_noncommercial --setting published
     """
     config = config_from(setting, network, answer, steps, seed)
+    from whymask.train.device import device_from_name
     from whymask.train.model_spec import load_classifier
 
-    root = data_root()
+    place, root = device_from_name(device), data_root()
     mean, std = normalisation(root / "classifiers.py", known(classifier))
     frozen = load_classifier(f"{root / 'classifiers.py'}:{classifier}", size=(size, size), mean=mean, std=std)
+    frozen = frozen.to(place)
     name = f"{classifier}.{setting}.{network}.{answer}"
     files = spread(evaluation_sets(root)[SET], pictures)
     records = measure(frozen, files, config, batch, work / f"{name}.jsonl")

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from whymask.benchmarks.intervals import Interval, clopper_pearson
+from whymask.benchmarks.method_clock import PROCESSOR
 from whymask.benchmarks.records import record_of_schema
 from whymask.benchmarks.tables import table
 
@@ -128,11 +129,17 @@ def _distributions(records: Sequence[dict[str, Any]]) -> list[list[str]]:
             "confidence in the picture, %": 100.0 * before,
             "confidence in the explanation, %": 100.0 * after,
             "gain in confidence, points": 100.0 * (after - before),
-            "processor seconds a picture": _values(record, "seconds"),
+            f"{_clock(record)}seconds a picture": _values(record, "seconds"),
         }
         for name, values in figures.items():
             rows.append([_name(record), name, *(f"{each:.3g}" for each in np.quantile(values, QUANTILES))])
     return rows
+
+
+def _clock(record: dict[str, Any]) -> str:
+    """Of its seconds; records of before there was a choice are of a processor."""
+    clock: str = record.get("clock", PROCESSOR)
+    return "processor " if clock == PROCESSOR else f"{clock}, "
 
 
 def _method(record: dict[str, Any]) -> str:

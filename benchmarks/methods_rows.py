@@ -5,9 +5,7 @@ Letters: B pictures of a chunk, H W the graph's input height and width.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +16,7 @@ from numpy.typing import NDArray
 from whymask.benchmarks import baselines
 from whymask.benchmarks.asked_graph import AskedGraph
 from whymask.benchmarks.evaluation import classifier_from_run
+from whymask.benchmarks.method_clock import Clock
 from whymask.benchmarks.methods_page import COLUMNS, ROWS
 from whymask.benchmarks.picture_work import picture_name, read_work, write_work
 from whymask.benchmarks.pictures import chunks
@@ -34,6 +33,8 @@ from whymask.runtime.images import fit, rgb_from
 from whymask.runtime.progress import track
 
 if TYPE_CHECKING:
+    import torch
+
     from whymask.train.classifier import FrozenClassifier
 
 SEED = 0
@@ -47,50 +48,38 @@ class Judged:
         rival: the method; None for the graph's own saliency.
         steps: that a per-image method spends on a picture, 0 for others.
         own_steps: its own number.
+        device: where it computes; None is the processor.
     """
 
     rival: Rival | None
     steps: int = 0
     own_steps: int = 0
+    device: torch.device | None = None
 
 
-class ProcessorTime:
-    """Adds up what calls take of the processor; `seconds` is the sum."""
+def counted_rival(rival: Rival, clock: Clock) -> Rival:
+    """The same method, its maps counted by the clock."""
 
-    def __init__(self) -> None:
-        self.seconds = 0.0
+    def maps(images: NDArray[np.uint8], target: NDArray[np.int64], places: NDArray[np.int64]) -> NDArray[np.float32]:
+        with clock.counted():
+            return rival.maps(images, target, places)
 
-    @contextmanager
-    def counted(self) -> Iterator[None]:
-        """Count the body."""
-        began = time.process_time()
-        yield
-        self.seconds += time.process_time() - began
-
-    def rival(self, rival: Rival) -> Rival:
-        """The same method, counted."""
-
-        def maps(
-            images: NDArray[np.uint8], target: NDArray[np.int64], places: NDArray[np.int64]
-        ) -> NDArray[np.float32]:
-            with self.counted():
-                return rival.maps(images, target, places)
-
-        return replace(rival, maps=maps)
+    return replace(rival, maps=maps)
 
 
-def method_rival(name: str, classifier: FrozenClassifier, steps: int) -> Rival:
+def method_rival(name: str, classifier: FrozenClassifier, steps: int, device: torch.device | None = None) -> Rival:
     """A method of METHODS as a rival: its masks before they are cut.
 
     Args:
         name: of METHODS.
         classifier: asked, never changed.
         steps: on a picture.
+        device: where it computes; None is the processor.
     """
     from whymask.train.method_session import MethodSession
     from whymask.train.methods import METHODS
 
-    session = MethodSession(name, classifier, steps, SEED)
+    session = MethodSession(name, classifier, steps, SEED, device)
 
     def maps(images: NDArray[np.uint8], target: NDArray[np.int64], places: NDArray[np.int64]) -> NDArray[np.float32]:
         del places
@@ -99,7 +88,7 @@ def method_rival(name: str, classifier: FrozenClassifier, steps: int) -> Rival:
     return Rival(name, f"{METHODS[name].about}; {steps} steps", maps, float(steps))
 
 
-def judged_row(name: str, explainer: Explainer, run: Path, steps: int) -> Judged:
+def judged_row(name: str, explainer: Explainer, run: Path, steps: int, device: str | None = None) -> Judged:
     """The method of a row.
 
     Args:
@@ -107,9 +96,10 @@ def judged_row(name: str, explainer: Explainer, run: Path, steps: int) -> Judged
         explainer: the loaded graph.
         run: its run directory, for methods that need the classifier in torch.
         steps: of a per-image method; 0 takes its own number.
+        device: of a per-image method; see `whymask.train.device.device_from_name`.
 
     Raises:
-        InputError: no such row, or one without a map.
+        InputError: no such row, one without a map, or no such device.
         MissingExtra: torch is not installed.
     """
     if name not in ROWS or not ROWS[name].has_map:
@@ -121,11 +111,12 @@ def judged_row(name: str, explainer: Explainer, run: Path, steps: int) -> Judged
     classifier = classifier_from_run(run, explainer)
     if ROWS[name].per_image:
         try:
+            from whymask.train.device import device_from_name
             from whymask.train.methods import METHODS
         except ImportError as error:
             raise MissingExtra(error.name or "torch", "train", "explain pictures one by one") from None
-        own = METHODS[name].steps
-        return Judged(method_rival(name, classifier, steps or own), steps or own, own)
+        own, place = METHODS[name].steps, device_from_name(device)
+        return Judged(method_rival(name, classifier, steps or own, place), steps or own, own, place)
     size = (explainer.card.explainer.height, explainer.card.explainer.width)
     found, _ = rivals(AskedGraph(explainer).logits, explainer.card, classifier, [name], saliency_size=size, seed=SEED)
     return Judged(found[0])
@@ -161,8 +152,8 @@ def measure_row(
 
 def _records(explainer: Explainer, judged: Judged, files: Sequence[Path]) -> list[dict[str, Any]]:
     """A record a picture: class, the columns, and the seconds of its map."""
-    graph, clock = AskedGraph(explainer), ProcessorTime()
-    compared = [] if judged.rival is None else [clock.rival(judged.rival)]
+    graph, clock = AskedGraph(explainer), Clock(judged.device)
+    compared = [] if judged.rival is None else [counted_rival(judged.rival, clock)]
     name = baselines.EXPLAINER if judged.rival is None else judged.rival.name
     found = Suite(explainer, graph, compared, (sweep_of(name),), SEED).measure(PictureSet("", files))
     if found.unreadable:
@@ -195,10 +186,10 @@ def sweep_of(name: str) -> Metric:
     return replace(SWEEP, measure=measure)
 
 
-def _one_pass(graph: AskedGraph, explainer: Explainer, files: Sequence[Path]) -> ProcessorTime:
+def _one_pass(graph: AskedGraph, explainer: Explainer, files: Sequence[Path]) -> Clock:
     """What the graph takes for logits, saliency and mask of these pictures, warm."""
     images = np.stack([fit(rgb_from(file), explainer.card.input) for file in files])
-    clock = ProcessorTime()
+    clock = Clock()
     graph.run(images, (LOGITS, SALIENCY, MASK))
     with clock.counted():
         graph.run(images, (LOGITS, SALIENCY, MASK))

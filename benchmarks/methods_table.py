@@ -9,9 +9,9 @@ Every map is judged by the classifier in the exported graph of `whymask.benchmar
 with the card's fill. Once that explainer is trained again its own row is made again, the others stay: rows of one
 table have one classifier's digest.
 Per-image methods answer at their own fill and cut; here only the order of their maps counts, as for all. Seconds are
-of the processor, one thread, for maps alone, so that other work on the machine does not decide; the explainer's hold
-the classifier's own pass. Pictures that are done are kept in `--work`: an interrupted run goes on where it stopped, and
-more pictures or rows can be added later.
+of the processor for maps alone, so that other work on the machine does not decide, or by the wall where `--device` is a
+GPU; the explainer's hold the classifier's own pass. Pictures that are done are kept in `--work`: an interrupted run
+goes on where it stopped, and more pictures or rows can be added later.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from whymask.benchmarks.explanations import GRAPH_FILE, OPTIMISED_STEPS, RUNS
 from whymask.benchmarks.explanations import RESULTS as EVALUATIONS
 from whymask.benchmarks.imagenet import REPOSITORY, RESULTS, data_root, evaluation_sets, known
 from whymask.benchmarks.machine import describe_machine
+from whymask.benchmarks.method_clock import DEVICE_DEFAULT, DEVICE_HELP, Clock, settings_of_device
 from whymask.benchmarks.methods_page import KIND, ROWS, SCHEMA_VERSION, page_from_records, read_record
 from whymask.benchmarks.methods_rows import SEED, Judged, judged_row, measure_row
 from whymask.benchmarks.methods_suite import records_from_suite
@@ -67,7 +68,7 @@ def record_from(
         "classifier_sha256": explainer.card.classifier.sha256,
         "input": size,
         "set": SET,
-        "clock": "processor time, one thread",
+        "clock": Clock(judged.device).words,
         "machine": asdict(describe_machine()),
         "versions": installed_versions(PACKAGES),
         "pictures": pictures,
@@ -81,6 +82,7 @@ def run(
     steps: Annotated[int, typer.Option(help="Of per-image methods; 0 takes their own number.")] = 0,
     pictures: Annotated[int, typer.Option(min=2, help="Photographs, spread evenly.")] = PICTURES,
     batch: Annotated[int, typer.Option(min=1, help="Pictures that are explained together.")] = 4,
+    device: Annotated[str | None, typer.Option(help=DEVICE_HELP, show_default=DEVICE_DEFAULT)] = None,
     runs: Annotated[Path, typer.Option(help="Folder of the classifiers' runs.")] = RUNS,
     work: Annotated[Path, typer.Option(help="Folder of the pictures done so far.")] = WORK,
     out: Annotated[Path, typer.Option("-o", "--out", help="Folder of the results.")] = FOLDER,
@@ -97,8 +99,9 @@ def run(
     files = spread(pictures_of(out / f"{classifier}.{baselines.EXPLAINER}.json"), pictures)
     with load(graph, threads=1) as explainer:
         for name in row or [name for name, each in ROWS.items() if each.has_map]:
-            judged = judged_row(name, explainer, graph.parent, steps)
+            judged = judged_row(name, explainer, graph.parent, steps, device)
             settings = {"row": name, "graph_sha256": sha256_of(graph), "steps": judged.steps, "seed": SEED, "set": SET}
+            settings |= {} if judged.device is None else settings_of_device(judged.device)
             found = measure_row(explainer, judged, files, settings, batch, work / f"{classifier}.{name}.jsonl")
             record = record_from(classifier, explainer, name, judged, settings, found)
             write_atomically(out / f"{classifier}.{name}.json", json_from_report(record) + "\n")

@@ -243,8 +243,8 @@ def ask_from_classifier(classifier: FrozenClassifier) -> Ask:
 
     def ask(pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
         with torch.no_grad():
-            x = classifier.normalise(pixels_from_pictures(pictures))
-            logits: NDArray[np.float32] = classifier(x).float().numpy()
+            x = classifier.normalise(pixels_from_pictures(pictures, classifier.mean.device))
+            logits: NDArray[np.float32] = classifier(x).float().cpu().numpy()
         return logits
 
     return ask

@@ -85,6 +85,11 @@ Seed = Annotated[int | None, typer.Option(help="For --method: of all its randomn
 Circuit = Annotated[
     int | None, typer.Option(metavar="K", help="For --method: write each circuit, K channels a layer (JSON, SVG).")
 ]
+Device = Annotated[
+    str | None,
+    typer.Option(help="For --method: cpu, cuda, cuda:N or mps.", show_default="a GPU of CUDA's, else cpu"),
+]
+Batch = Annotated[int | None, typer.Option(help="For --method: pictures explained together.", show_default="4")]
 
 
 def explain(
@@ -112,6 +117,8 @@ def explain(
     steps: Steps = None,
     seed: Seed = None,
     circuit: Circuit = None,
+    device: Device = None,
+    batch: Batch = None,
     as_json: AsJson = False,
 ) -> None:
     """Explain pictures: an overlay for each, and explanations.jsonl with label, confidence, area, box and mask.
@@ -124,7 +131,7 @@ def explain(
     """
     from whymask.runtime.methods import MethodOptions
 
-    by_method = MethodOptions(method, model, weights, labels, size, mean, std, steps, seed, circuit)
+    by_method = MethodOptions(method, model, weights, labels, size, mean, std, steps, seed, circuit, device, batch)
     wishes = Wishes(target, against, threshold, area, instances, top, refine, run)
     backend = GraphOptions(provider, cuda_graph, when)
     if method is None:

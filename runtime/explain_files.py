@@ -93,6 +93,7 @@ def explain_by_graph(
         raise InputError("--when and --refine were both given; a mask that was not made cannot be refined: give one")
     files = pictures_from(pictures, out)
     options = {name: getattr(wishes, name) for name in ("target", "against", "threshold", "area")}
+    options["batch_size"] = BATCH_SIZE
     with load(graph, backend.provider, cuda_graph=backend.cuda_graph, when=backend.when) as explainer:
         _check_classes(explainer, wishes)
         wanted = _Wanted(wishes.instances, wishes.top, _refining(explainer, wishes), _refined)
@@ -108,7 +109,7 @@ def explain_by_method(
         InputError: no picture, an option that only a graph takes, or a class that the classifier does not know.
         MissingExtra: what the method needs is not installed.
     """
-    from whymask.runtime.methods import MethodExplainer, load_method
+    from whymask.runtime.methods import BATCH, MethodExplainer, load_method
     from whymask.runtime.results import pictures_from
 
     _refuse_graph_options(wishes, backend)
@@ -121,7 +122,8 @@ def explain_by_method(
             return {**result.facts, "circuit": explainer.write_circuit(result, overlay, options.circuit)}
 
         wanted = _Wanted(wishes.instances, None, lambda results: results, noted)
-        return _explain_files(explainer, files, out, {"target": wishes.target}, wanted)
+        asked = {"target": wishes.target, "batch_size": options.batch or BATCH}
+        return _explain_files(explainer, files, out, asked, wanted)
 
 
 def told_lines(summary: dict[str, Any]) -> Iterator[str]:
@@ -202,7 +204,7 @@ def _explain_files(
     records = []
     with track(len(files), "explaining", "images") as progress, atomic_path(out / EXPLANATIONS) as temporary:
         pictures = _decoded(files, decoded, skipped, progress)
-        results = wanted.refining(explainer.explain_batch(pictures, BATCH_SIZE, **options))
+        results = wanted.refining(explainer.explain_batch(pictures, **options))
         with temporary.open("w", encoding="utf-8") as stream:
             for number, result in enumerate(results):
                 records.append(_recorded(result, decoded[number], names[decoded[number]], wanted))

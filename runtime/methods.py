@@ -32,8 +32,8 @@ from whymask.runtime.progress import track
 from whymask.runtime.question import class_index
 
 GROUP = "whymask.methods"
-LARGEST_BATCH = 4
-"""Pictures that are explained together at most: each may bring a network of its own, with its gradients."""
+BATCH = 4
+"""Pictures that are explained together: each may bring a network of its own, with its gradients."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,8 @@ class MethodOptions:
         steps: a picture, at least 1.
         seed: of all its randomness.
         circuit: K of the circuit that is written with each explanation.
+        device: of torch, such as `cuda`.
+        batch: pictures that are explained together, at least 1.
     """
 
     method: str | None
@@ -58,14 +60,18 @@ class MethodOptions:
     steps: int | None = None
     seed: int | None = None
     circuit: int | None = None
+    device: str | None = None
+    batch: int | None = None
 
     def __post_init__(self) -> None:
-        """Refuse options that belong to a method without one, and a method without a classifier."""
+        """Refuse options that belong to a method without one, a method without a classifier, and empty batches."""
         given = [f"--{each.name}" for each in dataclasses.fields(self) if getattr(self, each.name) is not None]
         if self.method is None and given:
             raise InputError(f"{given[0]}: only --method NAME takes it; add that, or leave {given[0]} out")
         if self.method is not None and self.model is None:
             raise InputError(f"--method {self.method}: no classifier; give --model, such as timm:resnet18")
+        if self.batch is not None and self.batch < 1:
+            raise InputError(f"--batch: got {self.batch}, expected at least 1 picture")
 
 
 class ImageMethod(Protocol):
@@ -76,12 +82,14 @@ class ImageMethod(Protocol):
         card: of the classifier, with the threshold and the fill of the masks.
         steps: a picture.
         seed: of all its randomness.
+        device: what it computes on, for people.
     """
 
     name: str
     card: Card
     steps: int
     seed: int
+    device: str
 
     def classify(self, pictures: Picture) -> NDArray[np.float32]:
         """Logits, float32 (N, C), of pictures uint8 (N, H, W, 3)."""
@@ -115,7 +123,7 @@ class MethodExplanation(Explanation):
     """An explanation, and what it took.
 
     Attributes:
-        facts: `method`, `steps`, `seed` and `seconds` (the batch's, divided by its pictures).
+        facts: `method`, `steps`, `seed`, `device` and `seconds` (the batch's, divided by its pictures).
     """
 
     facts: dict[str, Any]
@@ -132,23 +140,23 @@ class MethodExplainer(Closing):
 
     def __init__(self, method: ImageMethod) -> None:
         self.method, self.card = method, method.card
-        self.provider = f"torch by {method.name}"
+        self.provider = f"torch by {method.name} on {method.device}"
 
     def explain_batch(
-        self, images: Iterable[object], batch_size: int = LARGEST_BATCH, target: int | str | None = None
+        self, images: Iterable[object], batch_size: int = BATCH, target: int | str | None = None
     ) -> Iterator[MethodExplanation]:
         """Explain pictures, in their order, each batch with a progress of its own.
 
         Args:
             images: see `Explainer.explain_batch`.
-            batch_size: pictures explained together, at least 1; LARGEST_BATCH at most are.
+            batch_size: pictures explained together, at least 1.
             target: class to explain in every picture, a label or an index; None explains the predicted one.
 
         Raises:
             InputError: no such class, or a picture that cannot be used.
         """
         asked = None if target is None else class_index(self.card, target)
-        return self._explanations(iter(images), min(batch_size, LARGEST_BATCH), asked)
+        return self._explanations(iter(images), batch_size, asked)
 
     def close(self) -> None:
         """Nothing is held."""
@@ -181,6 +189,7 @@ class MethodExplainer(Closing):
                 "method": self.method.name,
                 "steps": self.method.steps,
                 "seed": self.method.seed,
+                "device": self.method.device,
                 "seconds": round(seconds, 6),
             }
             results.append(result)

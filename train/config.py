@@ -24,7 +24,9 @@ TEACHERS = (
     "activation-matching-plain",
     "activation-matching-least",
     "activation-matching-published",
+    "activation-matching-published-plain",
     "marc",
+    "marc-blur",
     "optimise",
 )
 """Names of `whymask.train.methods.METHODS`, which is heavy to import; a test holds them equal."""

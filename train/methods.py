@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from whymask.train.classifier import FrozenClassifier
-from whymask.train.marc.pictures import MarcConfig
+from whymask.train.marc.pictures import BLUR, MarcConfig
 from whymask.train.marc.pictures import explain_images as marc_images
 from whymask.train.masks import resize
 from whymask.train.matching.config import LEAST, PLAIN, MatchingConfig
@@ -66,11 +66,13 @@ class Method:
         explain: does it.
         steps: its own number of steps.
         about: a line that says what it is.
+        config: its settings, whose steps and seed are replaced by those that are asked for.
     """
 
     explain: ExplainImages
     steps: int
     about: str
+    config: MatchingConfig | MarcConfig | OptimiseConfig
 
 
 def optimise_images(
@@ -90,23 +92,38 @@ def optimise_images(
         return resize(saliency_at_area(ranking, least), *pixels.shape[-2:])[:, 0]
 
 
+def _matching(about: str, config: MatchingConfig | None = None) -> Method:
+    config = config or MatchingConfig()
+    return Method(functools.partial(match_images, config=config), config.steps, about, config)
+
+
+def _marc(about: str, config: MarcConfig | None = None) -> Method:
+    config = config or MarcConfig()
+    return Method(functools.partial(marc_images, config=config), config.steps, about, config)
+
+
 METHODS: dict[str, Method] = {
-    "activation-matching": Method(match_images, MatchingConfig.steps, "a U-Net a picture (arXiv 2509.23051)"),
-    "activation-matching-plain": Method(
-        functools.partial(match_images, config=MatchingConfig(network=PLAIN)),
-        MatchingConfig.steps,
-        "the same with the plain autoencoder of 1.1 M parameters",
+    "activation-matching": _matching("a U-Net a picture (arXiv 2509.23051)"),
+    "activation-matching-plain": _matching(
+        "the same with the plain autoencoder of 1.1 M parameters", MatchingConfig(network=PLAIN)
     ),
-    "activation-matching-least": Method(
-        functools.partial(match_images, config=MatchingConfig(answer=LEAST)),
-        MatchingConfig.steps,
-        "the same as the first; of all masks on the way, the smallest that kept the class",
+    "activation-matching-least": _matching(
+        "the same as the first; of all masks on the way, the smallest that kept the class", MatchingConfig(answer=LEAST)
     ),
-    "activation-matching-published": Method(
-        functools.partial(match_images, config=MatchingConfig(as_published=True)),
-        MatchingConfig.steps,
+    "activation-matching-published": _matching(
         "the same as the first; robustness without a gradient, as the published code has it",
+        MatchingConfig(as_published=True),
     ),
-    "marc": Method(marc_images, MarcConfig.steps, "a smooth mask a picture (arXiv 2508.11388)"),
-    "optimise": Method(optimise_images, OptimiseConfig.steps, "a free map a picture down the objective of training"),
+    "activation-matching-published-plain": _matching(
+        "the same with the plain autoencoder: what `benchmarks.matching --setting published --network plain` judges",
+        MatchingConfig(network=PLAIN, as_published=True),
+    ),
+    "marc": _marc("a smooth mask a picture (arXiv 2508.11388)"),
+    "marc-blur": _marc(
+        "the same over the picture's own blur in place of black, white and the mean colour",
+        MarcConfig(background=BLUR),
+    ),
+    "optimise": Method(
+        optimise_images, OptimiseConfig.steps, "a free map a picture down the objective of training", OptimiseConfig()
+    ),
 }

@@ -23,7 +23,7 @@ from whymask.train.matching.loop import match
 from whymask.train.methods import METHODS
 from whymask.train.optimise import OptimiseConfig, optimise
 
-OPTIMISE, MARC = "optimise", "marc"
+OPTIMISE = "optimise"
 TERMS = ("kl", "ce", "activation", "binarisation", "tv", "necessity", "robustness")
 OBJECTIVE = (*TERMS, "min_area", "max_area", "hard_from", "hard_share")
 """Settings of the run that `optimise` reads."""
@@ -73,13 +73,12 @@ def teacher_from_config(config: TrainConfig, fill: tuple[float, float, float]) -
         fill: RGB in 0–255 of dropped pixels, the run's.
     """
     name = str(config.teacher)
-    steps = config.teacher_steps or METHODS[name].steps
-    if name == OPTIMISE:
-        return _optimise(OptimiseConfig(steps, seed=config.seed, fill=fill, objective=config))
-    if name == MARC:
-        return _marc(MarcConfig(steps=steps))
-    registered = getattr(METHODS[name].explain, "keywords", {}).get("config") or MatchingConfig()
-    return _matching(name, replace(registered, steps=steps, seed=config.seed, fill=fill))
+    own, steps = METHODS[name].config, config.teacher_steps or METHODS[name].steps
+    if isinstance(own, OptimiseConfig):
+        return _optimise(replace(own, steps=steps, seed=config.seed, fill=fill, objective=config))
+    if isinstance(own, MarcConfig):
+        return _marc(name, replace(own, steps=steps))
+    return _matching(name, replace(own, steps=steps, seed=config.seed, fill=fill))
 
 
 def _optimise(config: OptimiseConfig) -> Teacher:
@@ -93,13 +92,13 @@ def _optimise(config: OptimiseConfig) -> Teacher:
     return Teacher(OPTIMISE, config.steps, {**settings, "seed": config.seed, "fill": list(config.fill)}, explain)
 
 
-def _marc(config: MarcConfig) -> Teacher:
+def _marc(name: str, config: MarcConfig) -> Teacher:
     def explain(
         classifier: FrozenClassifier, pixels: Tensor, target: Tensor, *, on_step: Callable[[int], None]
     ) -> Tensor:
         return marc_masks(classifier, pixels, target, config, on_step)
 
-    return Teacher(MARC, config.steps, asdict(config), explain)
+    return Teacher(name, config.steps, asdict(config), explain)
 
 
 def _matching(name: str, config: MatchingConfig) -> Teacher:

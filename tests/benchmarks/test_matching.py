@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from whymask.benchmarks.matching_page import (
     result_lines,
     verdict,
 )
+from whymask.benchmarks.method_clock import Clock, settings_of_device
 from whymask.runtime.errors import ArtefactError, InputError
 from whymask.runtime.files import write_atomically
 from whymask.train.classifier import FrozenClassifier
@@ -168,6 +170,23 @@ def test_the_page_gives_distributions_not_examples():
     assert "| resnet, ours, unet, last | 100 % [91, 100] | 0 % [0, 9] | 100 % [91, 100] | 0 % [0, 9] |" in text
     assert "880 steps of Adam at 5e-05, 224 × 224 px, 4 pictures at a time" in text
     assert result_lines(made)[0] == "resnet, ours, unet, last: 40 pictures of photos"
+    assert "last | processor seconds a picture | 2 | 2 |" in text
+    on_gpu = page_from_records([made | {"clock": "wall clock on NVIDIA H200"}])
+    assert "last | wall clock on NVIDIA H200, seconds a picture | 2 | 2 |" in on_gpu
+
+
+def test_a_gpu_is_timed_by_the_wall_and_a_processor_by_its_own_time(monkeypatch: pytest.MonkeyPatch):
+    import torch
+
+    cpu, gpu = torch.device("cpu"), torch.device("cuda")
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "NVIDIA H200")
+    clock, wall = Clock(cpu), Clock(gpu)
+    with clock.counted(), wall.counted():
+        time.sleep(0.2)
+    assert clock.seconds < 0.1 < wall.seconds
+    assert (clock.words, wall.words) == ("processor time", "wall clock on NVIDIA H200")
+    assert settings_of_device(cpu) == {}
+    assert settings_of_device(gpu) == {"device": "NVIDIA H200"}
 
 
 def test_a_record_is_written_and_read(classifier: FrozenClassifier, photos: list[Path], tmp_path: Path):

@@ -22,7 +22,7 @@ SIZE = 32
 class RedMethod:
     """Logits are the mean colour; the mask of a class is where its colour is strong."""
 
-    name, steps, seed = "colours", 3, 5
+    name, steps, seed, device = "colours", 3, 5, "cpu"
     card = Card(
         ClassifierCard("tests:colours", "00" * 32, 3, ("red", "green", "blue")),
         InputCard(SIZE, SIZE, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
@@ -84,12 +84,12 @@ def test_a_method_writes_what_a_graph_does_and_what_it_took(made: list[RedMethod
     record = json.loads(line)
     assert (record["label"], record["area"], record["kept"], record["necessary"]) == ("red", 0.25, True, True)
     assert record["confidence_kept"] > record["confidence"]  # the blue corner is hidden
-    assert (record["method"], record["steps"], record["seed"]) == ("colours", 3, 5)
+    assert [record[name] for name in ("method", "steps", "seed", "device")] == ["colours", 3, 5, "cpu"]
     assert record["seconds"] > 0.0
     assert record["box"] == [0, 8, 16, 24]
     assert json.loads((tmp_path / "out" / record["circuit"]).read_text("utf-8")) == {"target": 0, "top": 4}
     assert made[0].options == methods.MethodOptions("colours", "m:n", size="64", circuit=4)
-    assert "1 explained on torch by colours" in done.stdout
+    assert "1 explained on torch by colours on cpu" in done.stdout
 
 
 def test_another_class_can_be_asked_for(made: list[RedMethod], photo: Path, tmp_path: Path):
@@ -98,13 +98,27 @@ def test_another_class_can_be_asked_for(made: list[RedMethod], photo: Path, tmp_
     assert (record["label"], record["target"], record["box"]) == ("blue", 2, [24, 24, 32, 32])
 
 
-def test_pictures_are_explained_a_few_at_a_time(made: list[RedMethod], photo: Path, tmp_path: Path):
+@pytest.mark.parametrize(("options", "batches"), [((), [4, 2]), (("--batch", "5"), [5, 1]), (("--batch", "20"), [6])])
+def test_so_many_pictures_as_are_asked_for_are_explained_together(
+    made: list[RedMethod], photo: Path, tmp_path: Path, options: tuple[str, ...], batches: list[int]
+):
     more = [tmp_path / f"{number}.png" for number in range(5)]
     for path in more:
         path.write_bytes(photo.read_bytes())
-    done = whymask("explain", photo, *more, "--method", "colours", "--model", "m:n", "-o", tmp_path / "out", "--json")
+    asked = ("--method", "colours", "--model", "m:n", "-o", tmp_path / "out", "--json", *options)
+    done = whymask("explain", photo, *more, *asked)
     assert json.loads(done.stdout)["explained"] == 6
-    assert made[0].batches == [4, 2]
+    assert made[0].batches == batches
+
+
+def test_a_mask_is_divided_into_objects_that_keep_the_class(made: list[RedMethod], tmp_path: Path):
+    picture = np.zeros((SIZE, SIZE, 3), np.uint8)
+    picture[4:12, 4:12] = picture[20:28, 20:28] = (255, 0, 0)
+    Image.fromarray(picture).save(tmp_path / "two.png")
+    done = by_method(tmp_path / "two.png", tmp_path / "out", "--instances", "--json")
+    (record,) = json.loads(done.stdout)["explanations"]
+    assert [each["box"] for each in record["instances"]] == [[4, 4, 12, 12], [20, 20, 28, 28]]
+    assert all(each["kept"] for each in record["instances"])
 
 
 @pytest.mark.parametrize(
@@ -128,7 +142,12 @@ def test_what_only_a_graph_can_do_is_refused(
 def test_methods_and_graphs_are_not_mixed_up(made: list[RedMethod], photo: Path, tmp_path: Path):
     for arguments, message in [
         (("fused.onnx", photo, "--steps", "5"), "--steps: only --method NAME takes it; add that, or leave --steps out"),
+        (("fused.onnx", photo, "--device", "cpu"), "--device: only --method NAME takes it"),
         ((photo, "--method", "colours"), "--method colours: no classifier; give --model, such as timm:resnet18"),
+        (
+            (photo, "--method", "colours", "--model", "m:n", "--batch", "0"),
+            "--batch: got 0, expected at least 1 picture",
+        ),
         (("fused.onnx",), "fused.onnx: no picture to explain; name pictures or folders after it, or give --method"),
     ]:
         done = whymask("explain", *arguments, "-o", tmp_path / "out")

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from whymask.train.classifier import FrozenClassifier
+from whymask.train.marc.pictures import MarcConfig, marc_masks
+from whymask.train.matching.config import MatchingConfig
+from whymask.train.matching.loop import match
 from whymask.train.methods import METHODS
 
 LARGE = {"activation-matching", "activation-matching-least", "activation-matching-published"}
@@ -46,11 +51,18 @@ def test_methods_say_what_they_are_and_differ_in_it():
     assert set(METHODS) >= LARGE | {"optimise", "activation-matching-plain"}
     assert len({method.about for method in METHODS.values()}) == len(METHODS)
     assert METHODS["activation-matching"].steps == 880
-    configs = {
-        name: method.explain.keywords["config"]
-        for name, method in METHODS.items()
-        if hasattr(method.explain, "keywords")
-    }
+    configs = {name: method.config for name, method in METHODS.items()}
     assert configs["activation-matching-published"].as_published
     assert configs["activation-matching-least"].answer == "least"
     assert configs["activation-matching-plain"].network == "plain"
+    assert configs["activation-matching-published-plain"] == MatchingConfig(network="plain", as_published=True)
+    assert configs["marc-blur"].background == "blur"
+
+
+@pytest.mark.parametrize("name", ["activation-matching-published-plain", "marc-blur"])
+def test_a_methods_settings_are_those_that_it_runs_with(classifier: FrozenClassifier, name: str):
+    pixels, target = asked(classifier)
+    config = replace(METHODS[name].config, steps=2)
+    masks = METHODS[name].explain(classifier, pixels, target, steps=2, seed=0, on_step=None)
+    by_config = marc_masks if isinstance(config, MarcConfig) else lambda *asked: match(*asked).masks
+    assert torch.equal(masks, by_config(classifier, pixels, target, config))

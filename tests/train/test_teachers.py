@@ -57,7 +57,7 @@ def test_a_teacher_says_everything_that_decides_its_maps(config: TrainConfig, na
     assert own.steps == METHODS[name].steps
     assert other.steps == 3
     assert json.dumps(own.settings) != json.dumps(other.settings)
-    assert len({json.dumps(teacher_from_config(replace(config, teacher=t), FILL).settings) for t in TEACHERS}) == 6
+    assert len({json.dumps(teacher_from_config(replace(config, teacher=t), FILL).settings) for t in TEACHERS}) == 8
 
 
 @pytest.mark.parametrize("name", ["marc", "optimise", "activation-matching-plain"])

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -89,22 +89,25 @@ def explain_images(
     steps: int | None = None,
     seed: int = 0,
     on_step: OnStep | None = None,
+    config: MarcConfig | None = None,
 ) -> Tensor:
-    """MaRC's masks with the paper's settings.
+    """MaRC's masks, as `whymask.train.methods` asks for.
 
     Args:
         classifier: asked, never changed.
         pixels: float32 (B, 3, H, W) in 0–255.
         target: int64 (B,), the classes to explain.
-        steps: most steps; None takes the default of `MarcConfig`.
+        steps: most steps; None takes the configuration's.
         seed: for the signature that methods share; the method draws nothing at random.
         on_step: told after each step how many are done.
+        config: everything else; None takes the paper's settings.
 
     Returns:
         float32 (B, H, W) in [0, 1], to be cut at 0.5.
     """
     del seed
-    config = MarcConfig() if steps is None else MarcConfig(steps=steps)
+    config = config or MarcConfig()
+    config = config if steps is None else replace(config, steps=steps)
     return marc_masks(classifier, pixels, target, config, on_step)
 
 
