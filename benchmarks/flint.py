@@ -1,6 +1,7 @@
 """FLINT on real pictures: does the interpreter name the classifier's class, and with how few attributes?
 
     python -m whymask.benchmarks.flint digits                    # → benchmarks/results/flint/digits.json
+    python -m whymask.benchmarks.flint digit-pictures            # → benchmarks/results/flint/digits.html
     python -m whymask.benchmarks.flint posthoc squeezenet1_1     # → benchmarks/results/flint/posthoc-squeezenet1_1.json
     python -m whymask.benchmarks.flint pictures RUN --data FOLDER -o attributes.html
     python -m whymask.benchmarks.flint table                     # → benchmarks/results/flint/README.md
@@ -43,6 +44,8 @@ SEEDS = (1, 2, 3)
 """Of split and weights; settings were chosen on the split of seed 0, which is not reported."""
 DIGIT_STEPS, PHOTO_STEPS = 300, 1000
 PHOTO_SIDE, PHOTO_ATTRIBUTES = 128, 40
+TAU, PAIRS = 2.0, 40
+"""Pairs of class and attribute that pages of pictures show: with global relevance above 1/τ, and so many at most."""
 PHOTO_TAPS = {"squeezenet1_1": ("features.9", "features.12")}
 """Where the layers chosen by default are finer than attributes need: both of 7 × 7 cells here."""
 
@@ -65,6 +68,29 @@ def digits(steps: Steps = DIGIT_STEPS, out: Out = FOLDER) -> None:
         return measured(digits_config(seed, steps), train, test)
 
     _write(out / "digits.json", DIGITS, "digits", [one(seed) for seed in SEEDS])
+
+
+@app.command()
+def digit_pictures(steps: Steps = DIGIT_STEPS, out: Out = FOLDER) -> None:
+    """Show what the attributes of the first seed's run on the digits stand for.
+
+    The digits are of E. Alpaydin and C. Kaynak (UCI, CC BY 4.0), as scikit-learn brings them.
+
+    Example: python -m whymask.benchmarks.flint digit-pictures
+    """
+    from whymask.benchmarks.digits_classifier import load_digits
+    from whymask.benchmarks.flint_pictures import page_from_run
+    from whymask.benchmarks.report import write_report
+    from whymask.train.flint.examples import Examples
+    from whymask.train.flint.run import train_on
+    from whymask.train.model_spec import classifier_from_config
+
+    config = digits_config(SEEDS[0], steps)
+    train, test = (Examples(each.pixels, each.classes) for each in load_digits(config.seed))
+    with tempfile.TemporaryDirectory() as folder:
+        run = train_on(classifier_from_config(config), train, test, config, Path(folder) / "run")
+    write_report(out / "digits.html", page_from_run(run, test.pixels, TAU, PAIRS))
+    typer.echo(f"Written: {out / 'digits.html'}")
 
 
 def digits_config(seed: int, steps: int) -> FlintConfig:
@@ -195,9 +221,9 @@ def pictures(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="Run of whymask train --method flint.")],
     data: Annotated[Path, typer.Option(help="Folder of pictures to search.")],
     out: Annotated[Path, typer.Option("-o", "--out", help="HTML page to write.")] = Path("attributes.html"),
-    tau: Annotated[float, typer.Option(help="Pairs of class and attribute with global relevance above 1/τ.")] = 2.0,
+    tau: Annotated[float, typer.Option(help="Pairs of class and attribute with global relevance above 1/τ.")] = TAU,
     count: Annotated[int, typer.Option(min=1, help="Pictures to search, evenly spaced.")] = 500,
-    pairs: Annotated[int, typer.Option(min=1, help="Pairs shown at most.")] = 40,
+    pairs: Annotated[int, typer.Option(min=1, help="Pairs shown at most.")] = PAIRS,
 ) -> None:
     """Show what attributes stand for: the samples they answer to most, and inputs that raise them further.
 

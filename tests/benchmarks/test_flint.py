@@ -71,3 +71,17 @@ def test_the_committed_page_is_that_of_the_committed_records() -> None:
     records = [read_record(path) for path in sorted(flint.FOLDER.glob("*.json"))]
     assert records
     assert (flint.FOLDER / "README.md").read_text("utf-8") == page_of(records)
+
+
+def test_what_the_digits_attributes_stand_for_is_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(flint, "PAIRS", 1)
+    result = CliRunner().invoke(flint.app, ["digit-pictures", "--steps", "20", "--out", str(tmp_path)])
+    assert result.exit_code == 0, result.output
+    page = (tmp_path / "digits.html").read_text("utf-8")
+    assert "360 pictures searched" in page and "data:image/png;base64," in page
+
+
+def test_the_committed_page_of_digits_shows_the_committed_runs_fidelity() -> None:
+    (first, *_) = read_record(flint.FOLDER / "digits.json")["parts"]
+    same = sum(a == b for a, b in zip(first["predicted"], first["interpreted"], strict=True))
+    assert f"fidelity on them {same / len(first['predicted']):.1%}" in (flint.FOLDER / "digits.html").read_text("utf-8")

@@ -114,6 +114,27 @@ def read_circuit(
     }
 
 
+@torch.no_grad()
+def read_overlaps(
+    classifier: FrozenClassifier,
+    pixels: Tensor,
+    mask: Tensor,
+    *,
+    top: int = 8,
+    fill: tuple[float, float, float] = FILL,
+    taps: Sequence[str] | None = None,
+) -> dict[str, float]:
+    """`overlap` of each layer of `read_circuit` by the layer's name, finest first, in [0, 1], at two passes alone.
+
+    Args:
+        classifier, pixels, mask, top, fill, taps: as of `read_circuit`.
+    """
+    layers = matched_layers(classifier, taps)
+    image, kept = _both_passes(classifier, layers, pixels, mask, fill)
+    strengths = zip(layers, image.strength, kept.strength, strict=True)
+    return {layer.tap.name: _overlap(of_image, of_kept, top) for layer, of_image, of_kept in strengths}
+
+
 def _both_passes(
     classifier: FrozenClassifier,
     layers: Sequence[MatchedLayer],
@@ -199,17 +220,22 @@ def _class_row(classifier: FrozenClassifier, target: int) -> Tensor:
 
 
 def _layer(layer: MatchedLayer, nodes: list[int], image: Tensor, kept: Tensor, top: int) -> dict[str, Any]:
-    own = [set(each.topk(min(top, len(each))).indices.tolist()) for each in (image, kept)]
     of_image, of_kept = _shares(image), _shares(kept)
     return {
         "name": layer.tap.name,
         "channels": len(image),
-        "overlap": round(len(own[0] & own[1]) / len(own[0] | own[1]), 6),
+        "overlap": _overlap(image, kept, top),
         "nodes": [
             {"channel": each, "image": round(float(of_image[each]), 6), "explanation": round(float(of_kept[each]), 6)}
             for each in nodes
         ],
     }
+
+
+def _overlap(image: Tensor, kept: Tensor, top: int) -> float:
+    """Jaccard index of the K strongest channels of both."""
+    own, its = (set(each.topk(min(top, len(each))).indices.tolist()) for each in (image, kept))
+    return round(len(own & its) / len(own | its), 6)
 
 
 def _class_layer(image: _Pass, kept: _Pass, target: int) -> dict[str, Any]:

@@ -1,0 +1,262 @@
+"""Do explanation and picture run on the same channels? Circuits of photographs, beside masks that know nothing.
+
+    python -m whymask.benchmarks.circuits run resnet18_noncommercial   # → benchmarks/results/circuits/
+    python -m whymask.benchmarks.circuits page                         # → benchmarks/results/circuits/README.md
+
+In each layer that activation matching compares, the K strongest channels of the picture's forward pass are held against
+the K strongest of the explanation's (`overlap`, a Jaccard index; arXiv 2604.13695). Masks are of the exported explainer
+of `whymask.benchmarks.explanations`, of a centred box and of a smooth random map, each of the same share of the pixels.
+The circuit of the first picture whose explanation keeps the class is written too, as JSON and SVG.
+
+Letters: B pictures of a chunk, H W the graph's input size.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import numpy as np
+import typer
+from numpy.typing import NDArray
+
+from whymask.benchmarks.asked_graph import AskedGraph
+from whymask.benchmarks.baselines import CENTRE, EXPLAINER, RANDOM, centre_map, random_map
+from whymask.benchmarks.circuits_page import CIRCUIT, KIND, SCHEMA_VERSION, page_from_records, read_record
+from whymask.benchmarks.evaluation import spread
+from whymask.benchmarks.explanations import GRAPH_FILE, RUNS
+from whymask.benchmarks.imagenet import RESULTS, data_root, evaluation_sets, known, normalisation
+from whymask.benchmarks.machine import describe_machine
+from whymask.benchmarks.masking import background_from_fill, compose, keep_first, pixel_count, pixel_order
+from whymask.benchmarks.picture_work import picture_name
+from whymask.benchmarks.pictures import chunks, read_pictures
+from whymask.benchmarks.program import run_program
+from whymask.benchmarks.records import json_from_report
+from whymask.runtime.card import LOGITS, SALIENCY
+from whymask.runtime.errors import ArtefactError, InputError, MissingExtra
+from whymask.runtime.explainer import Explainer, load
+from whymask.runtime.files import sha256_of, write_atomically
+from whymask.runtime.images import resize_map
+from whymask.runtime.progress import track
+from whymask.runtime.versions import installed_versions
+
+if TYPE_CHECKING:
+    from whymask.train.classifier import FrozenClassifier
+
+FOLDER = RESULTS / "circuits"
+SET = "photos_ccby"
+COMMAND = "python -m whymask.benchmarks.circuits"
+AREA, TOP = 0.5, 8
+"""At half of the pixels a good part of the explanations keeps the class and a good part loses it."""
+BATCH = 8
+
+Masks = Mapping[str, NDArray[np.bool_]]
+
+
+def masks_of(explainer: Explainer, names: Sequence[str], pictures: NDArray[np.uint8], area: float) -> Masks:
+    """A mask of the same area by the explainer, a centred box and a random map in each picture.
+
+    Args:
+        explainer: the loaded graph.
+        names: of the pictures; they seed random maps and ties.
+        pictures: uint8 (B, H, W, 3).
+        area: share of the pixels, in (0, 1).
+
+    Returns:
+        bool (B, H, W) by name.
+    """
+    height, width = pictures.shape[1:3]
+    count = pixel_count(area, height, width)
+    saliency = AskedGraph(explainer).run(pictures, (SALIENCY,))[SALIENCY]
+    masks: dict[str, list[NDArray[np.bool_]]] = {EXPLAINER: [], CENTRE: [], RANDOM: []}
+    for name, each in zip(names, saliency, strict=True):
+        rng = np.random.default_rng(list(name.encode()))
+        maps = (resize_map(each, height, width), centre_map(height, width), random_map(height, width, rng))
+        for mask, values in zip(masks.values(), maps, strict=True):
+            mask.append(keep_first(pixel_order(values, rng), count, height, width))
+    return {name: np.stack(each) for name, each in masks.items()}
+
+
+def measure_chunk(
+    explainer: Explainer,
+    classifier: FrozenClassifier,
+    names: Sequence[str],
+    pictures: NDArray[np.uint8],
+    masks: Masks,
+    top: int,
+) -> list[dict[str, Any]]:
+    """A record a picture: its class, and by mask whether it keeps the class and the overlap of each layer.
+
+    Args:
+        explainer: the loaded graph; it says what a mask keeps.
+        classifier: the same one in torch, whose channels are read.
+        names: of the pictures.
+        pictures: uint8 (B, H, W, 3).
+        masks: from `masks_of`.
+        top: K.
+    """
+    import torch
+
+    from whymask.train.data import pixels_from_pictures
+    from whymask.train.matching.circuit import read_overlaps
+
+    graph, fill = AskedGraph(explainer), explainer.card.fill
+    target = graph.run(pictures, (LOGITS,))[LOGITS].argmax(axis=1)
+    shown = {name: compose(pictures, each, background_from_fill(fill)) for name, each in masks.items()}
+    kept = {name: graph.logits(each).argmax(axis=1) == target for name, each in shown.items()}
+    pixels = pixels_from_pictures(pictures)
+    return [
+        {
+            "picture": picture,
+            "class": int(target[row]),
+            "masks": {
+                name: {
+                    "kept": bool(kept[name][row]),
+                    "overlap": read_overlaps(classifier, pixels[row], torch.from_numpy(each[row]), top=top, fill=fill),
+                }
+                for name, each in masks.items()
+            },
+        }
+        for row, picture in enumerate(names)
+    ]
+
+
+def circuit_of(
+    explainer: Explainer, classifier: FrozenClassifier, file: Path, area: float, top: int
+) -> tuple[dict[str, Any], str]:
+    """The circuit of one picture's explanation: plain values, and an SVG."""
+    import torch
+
+    from whymask.train.data import pixels_from_pictures
+    from whymask.train.matching.circuit import read_circuit
+    from whymask.train.matching.circuit_svg import svg_from_circuit
+
+    names, pictures, _ = read_pictures([file], 0, explainer.card.input)
+    stacked = np.stack(pictures)
+    mask = masks_of(explainer, names, stacked, area)[EXPLAINER][0]
+    target = int(AskedGraph(explainer).logits(stacked)[0].argmax())
+    pixels = pixels_from_pictures(stacked)[0]
+    circuit = read_circuit(classifier, pixels, torch.from_numpy(mask), target, top=top, fill=explainer.card.fill)
+    title = f"{names[0]}, {explainer.card.label(target)}: what carries picture and explanation at {area:.0%}"
+    return circuit, svg_from_circuit(circuit, title)
+
+
+app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False)
+
+
+@app.command()
+def run(
+    classifier: str,
+    pictures: Annotated[int, typer.Option(min=2, help="Photographs, spread evenly.")] = 100,
+    area: Annotated[float, typer.Option(help="Share of the pixels that masks keep, in (0, 1).")] = AREA,
+    top: Annotated[int, typer.Option(min=1, help="Channels a layer.")] = TOP,
+    runs: Annotated[Path, typer.Option(help="Folder of the classifiers' runs.")] = RUNS,
+    out: Annotated[Path, typer.Option("-o", "--out", help="Folder of the result.")] = FOLDER,
+) -> None:
+    """Read the circuits of one classifier's photographs.
+
+    Example: python -m whymask.benchmarks.circuits run squeezenet1_1
+    """
+    graph = runs / known(classifier) / GRAPH_FILE
+    if not graph.is_file():
+        raise ArtefactError(
+            f"{graph} is absent; make it with: python -m whymask.benchmarks.explanations train {classifier}"
+        )
+    if not 0.0 < area < 1.0:
+        raise InputError(f"--area: got {area}, expected a share of the pixels in (0, 1)")
+    files = spread(evaluation_sets(data_root())[SET], pictures)
+    with load(graph) as explainer:
+        frozen = matched_classifier(classifier, explainer)
+        records = measure(explainer, frozen, files, area, top)
+        kept = [file for file, each in zip(files, records, strict=True) if each["masks"][EXPLAINER]["kept"]]
+        made = record_from(explainer, classifier, graph, area, top, records)
+        if kept:
+            made["example"] = picture_name(kept[0])
+            circuit, drawing = circuit_of(explainer, frozen, kept[0], area, top)
+            write_atomically(out / f"{classifier}{CIRCUIT}.json", json.dumps(circuit, indent=1) + "\n")
+            write_atomically(out / f"{classifier}{CIRCUIT}.svg", drawing)
+        write_atomically(out / f"{classifier}.json", json_from_report(made) + "\n")
+    typer.echo(f"Written: {out / f'{classifier}.json'}; next: {COMMAND} page")
+
+
+def matched_classifier(name: str, explainer: Explainer) -> FrozenClassifier:
+    """The graph's classifier in torch, listened to where activation matching does and not where its explainer does.
+
+    Raises:
+        ArtefactError: the data has another classifier of this name.
+        MissingExtra: torch is not installed.
+    """
+    try:
+        from whymask.train.model_spec import load_classifier
+    except ImportError as error:
+        raise MissingExtra(error.name or "torch", "train", "read a classifier's channels") from None
+    root, rule = data_root(), explainer.card.input
+    mean, std = normalisation(root / "classifiers.py", name)
+    size = (rule.height, rule.width)
+    frozen = load_classifier(f"{root / 'classifiers.py'}:{name}", size=size, mean=mean, std=std)
+    if frozen.sha256() != explainer.card.classifier.sha256:
+        raise ArtefactError(f"{name}: the graph explains another classifier of this name; train its explainer again")
+    return frozen
+
+
+def measure(
+    explainer: Explainer, classifier: FrozenClassifier, files: Sequence[Path], area: float, top: int
+) -> list[dict[str, Any]]:
+    """The records of all pictures, in their order.
+
+    Raises:
+        InputError: a picture cannot be read.
+    """
+    found = []
+    with track(len(files), "circuits", "pictures") as bar:
+        for chunk in chunks(files, BATCH):
+            names, pictures, failed = read_pictures(chunk, 0, explainer.card.input)
+            if failed:
+                raise InputError(f"circuits: {failed[0]}; every picture of the set has to be readable")
+            stacked = np.stack(pictures)
+            masks = masks_of(explainer, names, stacked, area)
+            found += measure_chunk(explainer, classifier, names, stacked, masks, top)
+            bar.advance(len(chunk))
+    return found
+
+
+def record_from(
+    explainer: Explainer, classifier: str, graph: Path, area: float, top: int, pictures: list[dict[str, Any]]
+) -> dict[str, Any]:
+    """What is written as JSON: settings, machine, and every picture's own figures."""
+    return {
+        "kind": KIND,
+        "schema": SCHEMA_VERSION,
+        "classifier": classifier,
+        "classifier_sha256": explainer.card.classifier.sha256,
+        "graph_sha256": sha256_of(graph),
+        "input": [explainer.card.input.height, explainer.card.input.width],
+        "set": SET,
+        "area": area,
+        "top": top,
+        "machine": asdict(describe_machine()),
+        "versions": installed_versions(("whymask", "numpy", "onnxruntime", "torch")),
+        "example": None,
+        "pictures": pictures,
+    }
+
+
+@app.command()
+def page(folder: Annotated[Path, typer.Option(help="Folder of the results.")] = FOLDER) -> None:
+    """Write the page of all results in the folder.
+
+    Example: python -m whymask.benchmarks.circuits page
+    """
+    paths = sorted(path for path in folder.glob("*.json") if not path.stem.endswith(CIRCUIT))
+    if not paths:
+        raise InputError(f"{folder} holds no results; make them with: {COMMAND} run CLASSIFIER")
+    text = page_from_records([read_record(path) for path in paths])
+    write_atomically(folder / "README.md", text)
+    typer.echo(text)
+
+
+if __name__ == "__main__":
+    run_program(app)
