@@ -84,7 +84,8 @@ def page_from_records(records: Sequence[dict[str, Any]]) -> str:
         "# Methods in one table\n\nThe same pictures, the same areas, the same fill, judged by the classifier in an "
         "exported graph, by `python -m whymask.benchmarks.methods_table`. In brackets: 95 % intervals, bootstrapped "
         "over pictures. `ours − it`: paired difference in `retention_auc`, in bold where its interval leaves zero out. "
-        "Seconds a picture are for maps alone, medians of what the list below a table says. **Reduced**: fewer steps "
+        "Seconds a picture are for maps alone, medians of what the list below a table says: by the wall, or of the "
+        "processor (cpu), in which two busy cores count twice. **Reduced**: fewer steps "
         "than the method's own, so not what it can do, and no win over it is printed in bold. Retention at equal area "
         "also rewards masks of thousands of scattered pixels, as optimising every pixel can make them: read it beside "
         "insertion and deletion."
@@ -140,7 +141,7 @@ def _line(key: str, rows: Mapping[str, dict[str, Any]], common: Sequence[str]) -
     record = rows[key]
     values = {column: values_of(record, column, common) for column in (*COLUMNS, "seconds")}
     cells = [_cell(values[column]) for column in COLUMNS]
-    seconds = f"{np.median(values['seconds']):.3g}"
+    seconds = f"{np.median(values['seconds']):.3g} {'wall' if record['clock'].startswith('wall') else 'cpu'}"
     return [row.label, row.in_graph, _steps(record), seconds, *cells, _difference(key, rows, common)]
 
 

@@ -1,6 +1,7 @@
 """All ways to explain the same pictures in one table: one pass, methods that spend hundreds, and class activation maps.
 
-    python -m whymask.benchmarks.methods_table run squeezenet1_1                # every row, → results/methods/
+    python -m whymask.benchmarks.methods_table all                              # the whole table, → results/methods/
+    python -m whymask.benchmarks.methods_table run squeezenet1_1                # every row of one classifier
     python -m whymask.benchmarks.methods_table run squeezenet1_1 --row marc --steps 60 --pictures 12
     python -m whymask.benchmarks.methods_table suite squeezenet1_1              # rows that its evaluation holds already
     python -m whymask.benchmarks.methods_table page                             # → benchmarks/results/methods/README.md
@@ -24,14 +25,14 @@ import typer
 
 from whymask.benchmarks import baselines
 from whymask.benchmarks.evaluation import spread
-from whymask.benchmarks.explanations import GRAPH_FILE, OPTIMISED_STEPS, RUNS
+from whymask.benchmarks.explanations import CLASSIFIERS, GRAPH_FILE, OPTIMISED_STEPS, RUNS
 from whymask.benchmarks.explanations import RESULTS as EVALUATIONS
 from whymask.benchmarks.imagenet import REPOSITORY, RESULTS, data_root, evaluation_sets, known
 from whymask.benchmarks.machine import describe_machine
 from whymask.benchmarks.method_clock import DEVICE_DEFAULT, DEVICE_HELP, Clock, settings_of_device
 from whymask.benchmarks.methods_page import KIND, ROWS, SCHEMA_VERSION, page_from_records, read_record
 from whymask.benchmarks.methods_rows import SEED, Judged, judged_row, measure_row
-from whymask.benchmarks.methods_suite import records_from_suite
+from whymask.benchmarks.methods_suite import MAPS, records_from_suite
 from whymask.benchmarks.picture_work import picture_name
 from whymask.benchmarks.program import run_program
 from whymask.benchmarks.records import json_from_report
@@ -46,6 +47,14 @@ SET = "photos_ccby"
 PICTURES = 12
 COMMAND = "python -m whymask.benchmarks.methods_table"
 PACKAGES = ("whymask", "numpy", "onnxruntime", "torch", "grad-cam")
+
+Steps = Annotated[int, typer.Option(help="Of per-image methods; 0 takes their own number.")]
+Pictures = Annotated[int, typer.Option(min=2, help="Photographs, spread evenly.")]
+Batch = Annotated[int, typer.Option(min=1, help="Pictures that are explained together.")]
+Device = Annotated[str | None, typer.Option(help=DEVICE_HELP, show_default=DEVICE_DEFAULT)]
+Runs = Annotated[Path, typer.Option(help="Folder of the classifiers' runs.")]
+Work = Annotated[Path, typer.Option(help="Folder of the pictures done so far.")]
+Out = Annotated[Path, typer.Option("-o", "--out", help="Folder of the results.")]
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False)
 
@@ -79,13 +88,13 @@ def record_from(
 def run(
     classifier: str,
     row: Annotated[list[str] | None, typer.Option(help="Of the table; repeatable. Default: all.")] = None,
-    steps: Annotated[int, typer.Option(help="Of per-image methods; 0 takes their own number.")] = 0,
-    pictures: Annotated[int, typer.Option(min=2, help="Photographs, spread evenly.")] = PICTURES,
-    batch: Annotated[int, typer.Option(min=1, help="Pictures that are explained together.")] = 4,
-    device: Annotated[str | None, typer.Option(help=DEVICE_HELP, show_default=DEVICE_DEFAULT)] = None,
-    runs: Annotated[Path, typer.Option(help="Folder of the classifiers' runs.")] = RUNS,
-    work: Annotated[Path, typer.Option(help="Folder of the pictures done so far.")] = WORK,
-    out: Annotated[Path, typer.Option("-o", "--out", help="Folder of the results.")] = FOLDER,
+    steps: Steps = 0,
+    pictures: Pictures = PICTURES,
+    batch: Batch = 4,
+    device: Device = None,
+    runs: Runs = RUNS,
+    work: Work = WORK,
+    out: Out = FOLDER,
 ) -> None:
     """Judge rows of one classifier's table.
 
@@ -122,7 +131,7 @@ def pictures_of(explainer_record: Path) -> list[Path]:
 def suite(
     classifier: str,
     file: Annotated[Path | None, typer.Option(help="Evaluation; default: that of the study of explanations.")] = None,
-    out: Annotated[Path, typer.Option("-o", "--out", help="Folder of the results.")] = FOLDER,
+    out: Out = FOLDER,
 ) -> None:
     """Take the rows that an evaluation of the same graph holds already.
 
@@ -136,6 +145,29 @@ def suite(
         path = out / f"{classifier}.{record['row']}.json"
         write_atomically(path, json_from_report(record) + "\n")
         typer.echo(f"Written: {path}")
+
+
+@app.command(name="all")
+def everything(
+    steps: Steps = 0,
+    pictures: Pictures = PICTURES,
+    batch: Batch = 4,
+    device: Device = None,
+    runs: Runs = RUNS,
+    work: Work = WORK,
+    out: Out = FOLDER,
+) -> None:
+    """The whole table: of each classifier the rows that its evaluation holds, the others judged here, and the page.
+
+    Hours without a GPU, most of them for activation matching; an interrupted one goes on where it stopped.
+
+    Example: python -m whymask.benchmarks.methods_table all
+    """
+    for classifier in CLASSIFIERS:
+        suite(classifier, None, out)
+        rows = [name for name, each in ROWS.items() if each.has_map and name not in MAPS]
+        run(classifier, rows, steps, pictures, batch, device, runs, work, out)
+    page(out)
 
 
 @app.command()

@@ -12,6 +12,7 @@ import quadrant
 from PIL import Image
 from suite_fakes import RIGHT, WRONG, picture_set, suite
 from tiny_run import make_run
+from typer.testing import CliRunner
 
 from whymask.benchmarks import methods_table
 from whymask.benchmarks.baselines import EXPLAINER
@@ -124,7 +125,7 @@ def test_every_row_of_a_method_is_one():
 def test_the_page_pairs_pictures_marks_reduced_steps_and_says_what_is_missing():
     ours, its = record(EXPLAINER, [0.5, 0.7, 0.6]), record("marc", [0.3, 0.5, 0.4], steps=60, own_steps=200)
     page = page_from_records([ours, its])
-    assert "| MaRC | no: gradients, step after step | 60 of 200, **reduced** | 0.5 |" in page
+    assert "| MaRC | no: gradients, step after step | 60 of 200, **reduced** | 0.5 cpu |" in page
     assert "| +0.200 (+0.200 to +0.200) |" in page  # no win over a method that was cut short
     full = page_from_records([ours, record("marc", [0.3, 0.5, 0.4], steps=200, own_steps=200)])
     assert "| **+0.200 (+0.200 to +0.200)** |" in full and "reduced** |" not in full
@@ -132,8 +133,25 @@ def test_the_page_pairs_pictures_marks_reduced_steps_and_says_what_is_missing():
     assert "Not measured here: per-image optimum of our objective" in page
     assert "3 pictures of photos" in page
     assert "- MaRC: what it is. Time: a clock." in page
+    timed = page_from_records([ours, its | {"clock": "wall clock on 2 core(s)"}])
+    assert "| 60 of 200, **reduced** | 0.5 wall |" in timed
     tied = page_from_records([ours, record("cam", [0.5, 0.7, 0.6])])
     assert "| +0.000 (+0.000 to +0.000) |" in tied
+
+
+def test_one_command_makes_the_whole_table(monkeypatch: pytest.MonkeyPatch):
+    called: list[tuple[object, ...]] = []
+    for name in ("suite", "run", "page"):
+        monkeypatch.setattr(methods_table, name, lambda *words, name=name: called.append((name, *words[:2])))
+    done = CliRunner().invoke(methods_table.app, ["all", "--pictures", "3"])
+    assert done.exit_code == 0, done.output
+    assert called[0] == ("suite", "mobilenet_v2_tf", None)
+    assert called[-1] == ("page", methods_table.FOLDER)
+    judged = [words for words in called if words[0] == "run"]
+    assert [classifier for _, classifier, _ in judged] == list(methods_table.CLASSIFIERS)
+    assert all(
+        {*rows, *methods_table.MAPS} == {name for name, row in ROWS.items() if row.has_map} for _, _, rows in judged
+    )
 
 
 def test_rows_share_pictures_and_a_classifier_and_may_come_from_graphs_of_several_explainers():
