@@ -29,6 +29,8 @@ MAX_BATCH = 32
 GOLDEN_PICTURES = 32
 VERIFIED, QUICK_VERIFIED = 400, 64
 """Pictures on which engines are compared: with 400, two may disagree within 99.5 %."""
+BUILD_SECONDS = 1800.0
+"""At most for both engines of a classifier: a small Jetson times its kernels far longer than a server."""
 TESTS, PICTURES = "tests", "pictures"
 
 
@@ -163,6 +165,7 @@ def _build(study: Study, name: str, precision: str) -> Step:
         (f"{name}.export-{precision}",),
         (engine, sidecar_path(engine), classifier_path(engine), sidecar_path(classifier_path(engine))),
         lambda output: json.loads(sidecar_path(engine).read_text(encoding="utf-8")),
+        seconds=BUILD_SECONDS,
     )
 
 
