@@ -12,6 +12,7 @@ from whymask.export.config import classifier_path
 from whymask.runtime.commands import AsJson
 from whymask.runtime.errors import MissingExtra
 from whymask.runtime.text_card import TextCard
+from whymask.runtime.text_files import texts_from_file
 
 
 def export_text(
@@ -37,7 +38,6 @@ def export_text(
     try:
         from whymask.export.onnx_from_text_run import export_text_run
         from whymask.train.text.amortized_run import load_text_run
-        from whymask.train.text.train_cli import texts_from_file
     except ModuleNotFoundError as error:
         raise MissingExtra(str(error.name), "export", "export a graph") from None
     lines = [] if texts is None else texts_from_file(texts)

@@ -25,6 +25,7 @@ from whymask.runtime.card import IMAGE, METADATA_KEY, Card
 from whymask.runtime.closing import Closing
 from whymask.runtime.cuda import cuda_driver
 from whymask.runtime.errors import ArtefactError, BackendError, InputError, MissingExtra
+from whymask.runtime.text_card import METADATA_KEY as TEXT_KEY
 
 CPU = "CPUExecutionProvider"
 CUDA = "CUDAExecutionProvider"
@@ -110,6 +111,11 @@ class OrtBackend(Closing):
         """
         if self._card is None:
             text = self.metadata.get(METADATA_KEY)
+            if text is None and TEXT_KEY in self.metadata:
+                raise ArtefactError(
+                    f"{self._path}: a graph of texts, expected one of pictures; load it with load_text, and time it "
+                    "with: python -m whymask.benchmarks.text_latency FILE.onnx --texts FILE"
+                )
             if text is None:
                 raise ArtefactError(
                     f"{self._path}: no card in the graph (metadata key {METADATA_KEY!r}), so it was not made by "

@@ -21,11 +21,12 @@ from whymask.export.text_graph import FusedTextGraph
 from whymask.runtime import ArtefactError, InputError, ParityError, TextExplainer, load, load_text
 from whymask.runtime.cli import guarded
 from whymask.runtime.text_card import METADATA_KEY, TextCard
+from whymask.runtime.text_files import texts_from_file
 from whymask.train.text.amortized_run import TextRun
 from whymask.train.text.by_graph import rationale_from_graph
 from whymask.train.text.cli import rationale
 from whymask.train.text.rationale import spans_from_mask
-from whymask.train.text.train_cli import texts_from_file, train_text
+from whymask.train.text.train_cli import train_text
 
 
 @pytest.fixture(scope="module")
@@ -144,7 +145,9 @@ def test_what_cannot_be_explained_is_one_message(explainer: TextExplainer, graph
         explainer.run(np.zeros((1, 2), np.int32), np.ones((1, 2), np.int64))  # type: ignore[arg-type]
     with pytest.raises(ArtefactError, match="this graph has no text card"):
         load_text(graph.parent / "fused.classifier.onnx", provider="cpu")
-    with pytest.raises(ArtefactError, match="export"):
+    with pytest.raises(
+        ArtefactError, match="a graph of texts, expected one of pictures; load it with load_text, and ti"
+    ):
         load(graph)
 
 

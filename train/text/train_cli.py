@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from whymask.runtime.errors import InputError, MissingExtra
+from whymask.runtime.errors import MissingExtra
 from whymask.runtime.progress import track
+from whymask.runtime.text_files import texts_from_file
 from whymask.train.text.cli import load_text_classifier
 
 if TYPE_CHECKING:
@@ -41,22 +42,6 @@ def train_text(
         run = train_run(load_text_classifier(model), lines, model, out, config, lambda _: bar.advance())
     for line in summary(run):
         typer.echo(line)
-
-
-def texts_from_file(file: Path) -> list[str]:
-    """The lines of a file that are not blank.
-
-    Raises:
-        InputError: it cannot be read as UTF-8, or holds nothing.
-    """
-    try:
-        lines = file.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"--texts {file}: cannot be read ({error}); give a UTF-8 file with a text a line") from None
-    found = [line for line in lines if line.strip()]
-    if not found:
-        raise InputError(f"--texts {file}: holds no text; give a UTF-8 file with a text a line")
-    return found
 
 
 def summary(run: TextRun) -> list[str]:
