@@ -17,7 +17,6 @@ from typing import Annotated
 import typer
 
 from whymask.benchmarks.asked_graph import AskedGraph
-from whymask.benchmarks.imagenet import RESULTS
 from whymask.benchmarks.map_figures import Shown, figures_of_set, keeping_figures, losing_figures, shape_figures
 from whymask.benchmarks.program import run_program
 from whymask.benchmarks.suite.sample import Column
@@ -37,9 +36,10 @@ from whymask.benchmarks.variants import (
 from whymask.benchmarks.variants_page import (
     OPEN,
     WORSE,
+    RecordFile,
     cell,
-    check_json,
     paired,
+    record_file,
     record_from_study,
     study_page,
     verdict,
@@ -159,14 +159,13 @@ def ablation(
     limit: Annotated[int, typer.Option(help="Pictures that are judged, evenly spread; 0 takes all.")] = 0,
     precision: Annotated[str, typer.Option(help=PRECISION_HELP)] = "",
     folder: Annotated[Path, typer.Option(help="Where the runs are kept.")] = FOLDER,
-    out: Annotated[Path, typer.Option("-o", "--out", help="JSON file; the page goes beside it.")] = RESULTS
-    / "ablation.json",
+    out: RecordFile = None,
 ) -> None:
     """Train the objective without each of its terms, and judge the exported graphs.
 
     Example: python -m whymask.benchmarks.ablation --base shapes -o ablation.json
     """
-    check_json(out)
+    file = record_file(out, NAME, [base])
     chosen = terms_named(terms or [])
     variants = [FULL, *(term.variant for term in chosen)]
     made = in_precision(base_named(base, folder), precision)
@@ -174,9 +173,9 @@ def ablation(
     options = f"--base {base} --steps {steps} --seeds {seeds} --limit {limit}"
     options += f" --precision {precision}" if precision else ""
     text = page(study, chosen)
-    write_records(out, [record_from_study(study, f"python -m whymask.benchmarks.ablation {options}")], text)
+    write_records(file, [record_from_study(study, f"python -m whymask.benchmarks.ablation {options}")], text)
     typer.echo(text)
-    typer.echo(f"Written: {out} and {out.with_suffix('.md').name}")
+    typer.echo(f"Written: {file} and {file.with_suffix('.md').name}")
 
 
 if __name__ == "__main__":

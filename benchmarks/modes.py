@@ -19,7 +19,6 @@ import numpy as np
 import typer
 
 from whymask.benchmarks.asked_graph import AskedGraph
-from whymask.benchmarks.imagenet import RESULTS
 from whymask.benchmarks.intervals import Interval, clopper_pearson
 from whymask.benchmarks.map_figures import Shown, figures_of_set
 from whymask.benchmarks.masking import compose
@@ -40,7 +39,7 @@ from whymask.benchmarks.variants import (
     in_precision,
     run_study,
 )
-from whymask.benchmarks.variants_page import check_json, mean_of, record_from_study, write_records
+from whymask.benchmarks.variants_page import RecordFile, mean_of, record_file, record_from_study, write_records
 from whymask.runtime.errors import InputError
 from whymask.runtime.explainer import Explainer
 from whymask.runtime.images import resize_map
@@ -157,14 +156,13 @@ def modes(
     limit: Annotated[int, typer.Option(help="Pictures that are judged, evenly spread; 0 takes all.")] = 0,
     precision: Annotated[str, typer.Option(help=PRECISION_HELP)] = "",
     folder: Annotated[Path, typer.Option(help="Where the runs are kept.")] = FOLDER,
-    out: Annotated[Path, typer.Option("-o", "--out", help="JSON file; the page goes beside it.")] = RESULTS
-    / "modes.json",
+    out: RecordFile = None,
 ) -> None:
     """Train each mode at several numbers, and say what it reached.
 
     Example: python -m whymask.benchmarks.modes --base shapes --base squeezenet1_1 --steps 600 --precision bf16-mixed
     """
-    check_json(out)
+    file = record_file(out, NAME, base or [SHAPES])
     names = base or [SHAPES]
     for name in names:
         if name not in BASES:
@@ -175,9 +173,9 @@ def modes(
         studies.append(study_of(base_named(name, folder), folder, steps, limit, precision))
         options = f"--base {name} --steps {steps} --limit {limit}" + (f" --precision {precision}" if precision else "")
         records.append(record_from_study(studies[-1], f"python -m whymask.benchmarks.modes {options}"))
-        write_records(out, records, page(studies))  # after each classifier: the next one takes an hour
+        write_records(file, records, page(studies))  # after each classifier: the next one takes an hour
     typer.echo(page(studies))
-    typer.echo(f"Written: {out} and {out.with_suffix('.md').name}")
+    typer.echo(f"Written: {file} and {file.with_suffix('.md').name}")
 
 
 if __name__ == "__main__":

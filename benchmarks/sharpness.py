@@ -22,7 +22,6 @@ import typer
 
 from whymask.benchmarks.asked_graph import AskedGraph
 from whymask.benchmarks.evaluation import spread
-from whymask.benchmarks.imagenet import RESULTS
 from whymask.benchmarks.map_figures import Shown, figures_of_set, keeping_figures, shape_figures
 from whymask.benchmarks.program import run_program
 from whymask.benchmarks.suite.sample import Column
@@ -45,10 +44,11 @@ from whymask.benchmarks.variants import (
 )
 from whymask.benchmarks.variants_page import (
     BETTER,
+    RecordFile,
     cell,
-    check_json,
     mean_of,
     paired,
+    record_file,
     record_from_study,
     study_page,
     verdict,
@@ -293,23 +293,22 @@ def sharpness(
     seconds: Annotated[float, typer.Option(help="Longest time of each latency measurement; 0: none.")] = 15.0,
     precision: Annotated[str, typer.Option(help=PRECISION_HELP)] = "",
     folder: Annotated[Path, typer.Option(help="Where the runs are kept.")] = FOLDER,
-    out: Annotated[Path, typer.Option("-o", "--out", help="JSON file; the page goes beside it.")] = RESULTS
-    / "sharpness.json",
+    out: RecordFile = None,
 ) -> None:
     """Compare maps of several resolutions, with and without the picture's own edges.
 
     Example: python -m whymask.benchmarks.sharpness --base mobilenet_v2_tf --steps 600 --limit 500
     """
-    check_json(out)
+    file = record_file(out, NAME, [base])
     taken = in_precision(base_named(base, folder), precision)
     study = measure(taken, folder, steps, limit, Edges(radius, epsilon, textures), seconds)
     options = f"--base {base} --steps {steps} --limit {limit} --radius {radius} --epsilon {epsilon:g}"
     options += f" --textures {textures}"
     options += f" --precision {precision}" if precision else ""
     text = page(study)
-    write_records(out, [record_from_study(study, f"python -m whymask.benchmarks.sharpness {options}")], text)
+    write_records(file, [record_from_study(study, f"python -m whymask.benchmarks.sharpness {options}")], text)
     typer.echo(text)
-    typer.echo(f"Written: {out} and {out.with_suffix('.md').name}")
+    typer.echo(f"Written: {file} and {file.with_suffix('.md').name}")
 
 
 if __name__ == "__main__":

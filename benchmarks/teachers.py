@@ -26,14 +26,13 @@ import numpy as np
 import typer
 
 from whymask.benchmarks.asked_graph import AskedGraph
-from whymask.benchmarks.imagenet import RESULTS
 from whymask.benchmarks.map_figures import AREAS, Shown, figures_of_set
 from whymask.benchmarks.masking import compose
 from whymask.benchmarks.program import run_program
 from whymask.benchmarks.suite.sample import Column
 from whymask.benchmarks.teachers_page import page
 from whymask.benchmarks.variants import BASES, FOLDER, SHAPES, Base, Figures, Study, Variant, base_named, run_study
-from whymask.benchmarks.variants_page import check_json, record_from_study, write_records
+from whymask.benchmarks.variants_page import RecordFile, record_file, record_from_study, write_records
 from whymask.runtime.errors import InputError
 from whymask.runtime.explainer import Explainer
 from whymask.runtime.files import write_atomically
@@ -223,14 +222,13 @@ def teachers(
     then_direct: Annotated[bool, typer.Option(help="Students that learn directly in their second half, too.")] = True,
     limit: Annotated[int, typer.Option(help="Pictures that are judged, evenly spread; 0 takes all.")] = 0,
     folder: Annotated[Path, typer.Option(help="Where runs, maps and costs are kept.")] = FOLDER,
-    out: Annotated[Path, typer.Option("-o", "--out", help="JSON file; the page goes beside it.")] = RESULTS
-    / "teachers.json",
+    out: RecordFile = None,
 ) -> None:
     """Train students and direct runs for equal time, and judge the exported graphs.
 
     Example: python -m whymask.benchmarks.teachers --teacher optimise:15:240 --steps 150
     """
-    check_json(out)
+    file = record_file(out, NAME, base or [SHAPES])
     lectures = lectures_named(teacher or [])
     studies: list[Study] = []
     records: list[dict[str, Any]] = []
@@ -244,9 +242,9 @@ def teachers(
         command = f"python -m whymask.benchmarks.teachers --base {name} {options} --steps {steps} --limit {limit}"
         record = without_paths(record_from_study(studies[-1], command))
         records.append(record | {"costs": [dataclasses.asdict(each) for _, each in costs]})
-        write_records(out, records, page(studies))
+        write_records(file, records, page(studies))
     typer.echo(page(studies))
-    typer.echo(f"Written: {out} and {out.with_suffix('.md').name}")
+    typer.echo(f"Written: {file} and {file.with_suffix('.md').name}")
 
 
 def _plain(base: Base) -> Base:

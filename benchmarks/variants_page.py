@@ -13,19 +13,31 @@ import json
 import platform
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+import typer
 from numpy.typing import NDArray
 
+from whymask.benchmarks.imagenet import RESULTS
 from whymask.benchmarks.intervals import Interval
 from whymask.benchmarks.overlap import mean_interval
 from whymask.benchmarks.suite.sample import Column
 from whymask.benchmarks.tables import table
-from whymask.benchmarks.variants import Row, Study
+from whymask.benchmarks.variants import SHAPES, Row, Study
 from whymask.runtime.errors import InputError
 from whymask.runtime.files import write_atomically
 from whymask.runtime.versions import installed_versions
+
+RecordFile = Annotated[
+    Path | None,
+    typer.Option(
+        "-o",
+        "--out",
+        help="JSON file; the page goes beside it.",
+        show_default="benchmarks/results/STUDY.json, or STUDY-BASE.json where the base is not the shapes",
+    ),
+]
 
 SCHEMA_VERSION = 1
 PACKAGES = ("whymask", "numpy", "onnxruntime", "torch")
@@ -155,6 +167,24 @@ def write_records(out: Path, records: Sequence[dict[str, Any]], page: str) -> No
     """
     write_atomically(out, json.dumps(list(records), ensure_ascii=False, separators=(",", ":")) + "\n")
     write_atomically(out.with_suffix(".md"), page)
+
+
+def record_file(out: Path | None, name: str, bases: Sequence[str]) -> Path:
+    """Where a study's record goes, before an hour of training: one base's does not take the place of another's.
+
+    Args:
+        out: as asked for; None is NAME.json among the results, with the base behind the name where it is one that is
+            not the shapes.
+        name: of the study.
+        bases: that it is made on.
+
+    Raises:
+        InputError: see `check_json`.
+    """
+    ending = "" if len(bases) != 1 or bases[0] == SHAPES else f"-{bases[0]}"
+    found = RESULTS / f"{name}{ending}.json" if out is None else out
+    check_json(found)
+    return found
 
 
 def check_json(out: Path) -> None:

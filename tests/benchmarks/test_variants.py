@@ -19,6 +19,7 @@ from whymask.benchmarks.variants_page import (
     check_json,
     mean_of,
     paired,
+    record_file,
     record_from_study,
     verdict,
     write_records,
@@ -140,6 +141,16 @@ def test_a_picture_without_a_number_is_left_out_and_written_as_null(tmp_path: Pa
 def test_another_ending_than_json_is_refused():
     with pytest.raises(InputError, match=r"table.csv: expected a name ending in .json"):
         check_json(Path("table.csv"))
+    with pytest.raises(InputError, match=r"table.csv: expected a name ending in .json"):
+        record_file(Path("table.csv"), "test", ["shapes"])
+
+
+@pytest.mark.parametrize(
+    ("bases", "name"), [(["shapes"], "test.json"), (["vgg"], "test-vgg.json"), (["shapes", "vgg"], "test.json")]
+)
+def test_the_record_of_one_base_does_not_take_the_place_of_anothers(bases: list[str], name: str):
+    assert record_file(None, "test", bases).name == name
+    assert record_file(Path("mine.json"), "test", bases) == Path("mine.json")
 
 
 def test_every_setting_that_the_studies_name_exists(tmp_path: Path):
