@@ -27,14 +27,15 @@ from whymask.benchmarks.asked_graph import AskedGraph
 from whymask.benchmarks.baselines import CENTRE, EXPLAINER, RANDOM, centre_map, random_map
 from whymask.benchmarks.circuits_page import CIRCUIT, KIND, SCHEMA_VERSION, page_from_records, read_record
 from whymask.benchmarks.evaluation import spread
-from whymask.benchmarks.explanations import GRAPH_FILE, RUNS
-from whymask.benchmarks.imagenet import RESULTS, data_root, evaluation_sets, known, normalisation
+from whymask.benchmarks.explanations import RUNS, graph_of
+from whymask.benchmarks.imagenet import RESULTS, data_root, evaluation_sets, normalisation
 from whymask.benchmarks.machine import describe_machine
 from whymask.benchmarks.masking import background_from_fill, compose, keep_first, pixel_count, pixel_order
 from whymask.benchmarks.picture_work import picture_name
 from whymask.benchmarks.pictures import chunks, read_pictures
 from whymask.benchmarks.program import run_program
 from whymask.benchmarks.records import json_from_report
+from whymask.benchmarks.result_pages import write_page
 from whymask.runtime.card import LOGITS, SALIENCY
 from whymask.runtime.errors import ArtefactError, InputError, MissingExtra
 from whymask.runtime.explainer import Explainer, load
@@ -160,11 +161,7 @@ def run(
 
     Example: python -m whymask.benchmarks.circuits run squeezenet1_1
     """
-    graph = runs / known(classifier) / GRAPH_FILE
-    if not graph.is_file():
-        raise ArtefactError(
-            f"{graph} is absent; make it with: python -m whymask.benchmarks.explanations train {classifier}"
-        )
+    graph = graph_of(classifier, runs)
     if not 0.0 < area < 1.0:
         raise InputError(f"--area: got {area}, expected a share of the pixels in (0, 1)")
     files = spread(evaluation_sets(data_root())[SET], pictures)
@@ -250,12 +247,7 @@ def page(folder: Annotated[Path, typer.Option(help="Folder of the results.")] = 
 
     Example: python -m whymask.benchmarks.circuits page
     """
-    paths = sorted(path for path in folder.glob("*.json") if not path.stem.endswith(CIRCUIT))
-    if not paths:
-        raise InputError(f"{folder} holds no results; make them with: {COMMAND} run CLASSIFIER")
-    text = page_from_records([read_record(path) for path in paths])
-    write_atomically(folder / "README.md", text)
-    typer.echo(text)
+    write_page(folder, read_record, page_from_records, f"{COMMAND} run CLASSIFIER", CIRCUIT)
 
 
 if __name__ == "__main__":

@@ -252,14 +252,18 @@ def everything() -> None:
     table()
 
 
-def graph_of(classifier: str) -> Path:
+def graph_of(classifier: str, runs: Path | None = None) -> Path:
     """The exported graph of a classifier.
+
+    Args:
+        classifier: its name.
+        runs: folder of the runs; None is the study's.
 
     Raises:
         ArtefactError: it is not there.
         InputError: the classifier is not in this study.
     """
-    graph = RUNS / known(classifier) / GRAPH_FILE
+    graph = (runs or RUNS) / known(classifier) / GRAPH_FILE
     if not graph.is_file():
         raise ArtefactError(f"{graph} is absent; make it with: {COMMAND} train {classifier}")
     return graph

@@ -35,6 +35,7 @@ from whymask.benchmarks.pictures import chunks, read_pictures
 from whymask.benchmarks.program import run_program
 from whymask.benchmarks.records import json_from_report
 from whymask.benchmarks.refinement import ask_from_classifier
+from whymask.benchmarks.result_pages import write_page
 from whymask.runtime.card import InputCard
 from whymask.runtime.certificate import softmax
 from whymask.runtime.errors import InputError, MissingExtra
@@ -253,14 +254,7 @@ def page(folder: Annotated[Path, typer.Option(help="Folder of the results.")] = 
 
     Example: python -m whymask.benchmarks.matching page
     """
-    paths = sorted(folder.glob("*.json"))
-    if not paths:
-        raise InputError(
-            f"{folder} holds no results; make them with: python -m whymask.benchmarks.matching run CLASSIFIER"
-        )
-    text = page_from_records([read_record(path) for path in paths])
-    write_atomically(folder / "README.md", text)
-    typer.echo(text)
+    write_page(folder, read_record, page_from_records, "python -m whymask.benchmarks.matching run CLASSIFIER")
 
 
 if __name__ == "__main__":

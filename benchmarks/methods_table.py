@@ -25,7 +25,7 @@ import typer
 
 from whymask.benchmarks import baselines
 from whymask.benchmarks.evaluation import spread
-from whymask.benchmarks.explanations import CLASSIFIERS, GRAPH_FILE, OPTIMISED_STEPS, RUNS
+from whymask.benchmarks.explanations import CLASSIFIERS, OPTIMISED_STEPS, RUNS, graph_of
 from whymask.benchmarks.explanations import RESULTS as EVALUATIONS
 from whymask.benchmarks.imagenet import REPOSITORY, RESULTS, data_root, evaluation_sets, known
 from whymask.benchmarks.machine import describe_machine
@@ -36,8 +36,8 @@ from whymask.benchmarks.methods_suite import MAPS, records_from_suite
 from whymask.benchmarks.picture_work import picture_name
 from whymask.benchmarks.program import run_program
 from whymask.benchmarks.records import json_from_report
+from whymask.benchmarks.result_pages import write_page
 from whymask.benchmarks.suite.record import read_record as read_evaluation
-from whymask.runtime.errors import ArtefactError, InputError
 from whymask.runtime.explainer import Explainer, load
 from whymask.runtime.files import sha256_of, write_atomically
 from whymask.runtime.versions import installed_versions
@@ -100,11 +100,7 @@ def run(
 
     Example: python -m whymask.benchmarks.methods_table run squeezenet1_1 --row marc --row cam
     """
-    graph = runs / known(classifier) / GRAPH_FILE
-    if not graph.is_file():
-        raise ArtefactError(
-            f"{graph} is absent; make it with: python -m whymask.benchmarks.explanations train {classifier}"
-        )
+    graph = graph_of(classifier, runs)
     files = spread(pictures_of(out / f"{classifier}.{baselines.EXPLAINER}.json"), pictures)
     with load(graph, threads=1) as explainer:
         for name in row or [name for name, each in ROWS.items() if each.has_map]:
@@ -176,12 +172,7 @@ def page(folder: Annotated[Path, typer.Option(help="Folder of the results.")] = 
 
     Example: python -m whymask.benchmarks.methods_table page
     """
-    paths = sorted(folder.glob("*.json"))
-    if not paths:
-        raise InputError(f"{folder} holds no results; make them with: {COMMAND} run CLASSIFIER")
-    text = page_from_records([read_record(path) for path in paths])
-    write_atomically(folder / "README.md", text)
-    typer.echo(text)
+    write_page(folder, read_record, page_from_records, f"{COMMAND} run CLASSIFIER")
 
 
 if __name__ == "__main__":
