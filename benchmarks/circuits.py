@@ -28,11 +28,11 @@ from whymask.benchmarks.baselines import CENTRE, EXPLAINER, RANDOM, centre_map, 
 from whymask.benchmarks.circuits_page import CIRCUIT, KIND, SCHEMA_VERSION, page_from_records, read_record
 from whymask.benchmarks.evaluation import spread
 from whymask.benchmarks.explanations import RUNS, graph_of
-from whymask.benchmarks.imagenet import RESULTS, data_root, evaluation_sets, normalisation
+from whymask.benchmarks.imagenet import RESULTS, data_root, evaluation_sets, frozen_classifier
 from whymask.benchmarks.machine import describe_machine
 from whymask.benchmarks.masking import background_from_fill, compose, keep_first, pixel_count, pixel_order
 from whymask.benchmarks.picture_work import picture_name
-from whymask.benchmarks.pictures import chunks, read_pictures
+from whymask.benchmarks.pictures import chunks, read_all
 from whymask.benchmarks.program import run_program
 from whymask.benchmarks.records import json_from_report
 from whymask.benchmarks.result_pages import write_page
@@ -57,28 +57,30 @@ BATCH = 8
 Masks = Mapping[str, NDArray[np.bool_]]
 
 
-def masks_of(explainer: Explainer, names: Sequence[str], pictures: NDArray[np.uint8], area: float) -> Masks:
-    """A mask of the same area by the explainer, a centred box and a random map in each picture.
+def asked(
+    graph: AskedGraph, names: Sequence[str], pictures: NDArray[np.uint8], area: float
+) -> tuple[NDArray[np.int64], Masks]:
+    """Predicted classes, and in each picture a mask of the same area by the explainer, a centred box and a random map.
 
     Args:
-        explainer: the loaded graph.
+        graph: asked once.
         names: of the pictures; they seed random maps and ties.
         pictures: uint8 (B, H, W, 3).
         area: share of the pixels, in (0, 1).
 
     Returns:
-        bool (B, H, W) by name.
+        int64 (B,), and bool (B, H, W) by name.
     """
     height, width = pictures.shape[1:3]
     count = pixel_count(area, height, width)
-    saliency = AskedGraph(explainer).run(pictures, (SALIENCY,))[SALIENCY]
+    outputs = graph.run(pictures, (LOGITS, SALIENCY))
     masks: dict[str, list[NDArray[np.bool_]]] = {EXPLAINER: [], CENTRE: [], RANDOM: []}
-    for name, each in zip(names, saliency, strict=True):
+    for name, each in zip(names, outputs[SALIENCY], strict=True):
         rng = np.random.default_rng(list(name.encode()))
         maps = (resize_map(each, height, width), centre_map(height, width), random_map(height, width, rng))
         for mask, values in zip(masks.values(), maps, strict=True):
             mask.append(keep_first(pixel_order(values, rng), count, height, width))
-    return {name: np.stack(each) for name, each in masks.items()}
+    return outputs[LOGITS].argmax(axis=1), {name: np.stack(each) for name, each in masks.items()}
 
 
 def measure_chunk(
@@ -86,7 +88,7 @@ def measure_chunk(
     classifier: FrozenClassifier,
     names: Sequence[str],
     pictures: NDArray[np.uint8],
-    masks: Masks,
+    area: float,
     top: int,
 ) -> list[dict[str, Any]]:
     """A record a picture: its class, and by mask whether it keeps the class and the overlap of each layer.
@@ -96,7 +98,7 @@ def measure_chunk(
         classifier: the same one in torch, whose channels are read.
         names: of the pictures.
         pictures: uint8 (B, H, W, 3).
-        masks: from `masks_of`.
+        area: of the masks; see `asked`.
         top: K.
     """
     import torch
@@ -105,7 +107,7 @@ def measure_chunk(
     from whymask.train.matching.circuit import read_overlaps
 
     graph, fill = AskedGraph(explainer), explainer.card.fill
-    target = graph.run(pictures, (LOGITS,))[LOGITS].argmax(axis=1)
+    target, masks = asked(graph, names, pictures, area)
     shown = {name: compose(pictures, each, background_from_fill(fill)) for name, each in masks.items()}
     kept = {name: graph.logits(each).argmax(axis=1) == target for name, each in shown.items()}
     pixels = pixels_from_pictures(pictures)
@@ -135,12 +137,11 @@ def circuit_of(
     from whymask.train.matching.circuit import read_circuit
     from whymask.train.matching.circuit_svg import svg_from_circuit
 
-    names, pictures, _ = read_pictures([file], 0, explainer.card.input)
-    stacked = np.stack(pictures)
-    mask = masks_of(explainer, names, stacked, area)[EXPLAINER][0]
-    target = int(AskedGraph(explainer).logits(stacked)[0].argmax())
-    pixels = pixels_from_pictures(stacked)[0]
-    circuit = read_circuit(classifier, pixels, torch.from_numpy(mask), target, top=top, fill=explainer.card.fill)
+    names, pictures = read_all([file], explainer.card.input, "circuits")
+    classes, masks = asked(AskedGraph(explainer), names, pictures, area)
+    target, mask = int(classes[0]), torch.from_numpy(masks[EXPLAINER][0])
+    pixels = pixels_from_pictures(pictures)[0]
+    circuit = read_circuit(classifier, pixels, mask, target, top=top, fill=explainer.card.fill)
     title = f"{names[0]}, {explainer.card.label(target)}: what carries picture and explanation at {area:.0%}"
     return circuit, svg_from_circuit(circuit, title)
 
@@ -187,13 +188,9 @@ def matched_classifier(name: str, explainer: Explainer) -> FrozenClassifier:
         MissingExtra: torch is not installed.
     """
     try:
-        from whymask.train.model_spec import load_classifier
+        frozen = frozen_classifier(name, (explainer.card.input.height, explainer.card.input.width))
     except ImportError as error:
         raise MissingExtra(error.name or "torch", "train", "read a classifier's channels") from None
-    root, rule = data_root(), explainer.card.input
-    mean, std = normalisation(root / "classifiers.py", name)
-    size = (rule.height, rule.width)
-    frozen = load_classifier(f"{root / 'classifiers.py'}:{name}", size=size, mean=mean, std=std)
     if frozen.sha256() != explainer.card.classifier.sha256:
         raise ArtefactError(f"{name}: the graph explains another classifier of this name; train its explainer again")
     return frozen
@@ -210,12 +207,8 @@ def measure(
     found = []
     with track(len(files), "circuits", "pictures") as bar:
         for chunk in chunks(files, BATCH):
-            names, pictures, failed = read_pictures(chunk, 0, explainer.card.input)
-            if failed:
-                raise InputError(f"circuits: {failed[0]}; every picture of the set has to be readable")
-            stacked = np.stack(pictures)
-            masks = masks_of(explainer, names, stacked, area)
-            found += measure_chunk(explainer, classifier, names, stacked, masks, top)
+            names, pictures = read_all(chunk, explainer.card.input, "circuits")
+            found += measure_chunk(explainer, classifier, names, pictures, area, top)
             bar.advance(len(chunk))
     return found
 

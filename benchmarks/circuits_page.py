@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from whymask.benchmarks.baselines import CENTRE, EXPLAINER, RANDOM
-from whymask.benchmarks.overlap import mean_interval
+from whymask.benchmarks.overlap import mean_cell, mean_interval
 from whymask.benchmarks.records import record_of_schema
 from whymask.benchmarks.tables import table
 
@@ -71,7 +71,7 @@ def _section(record: dict[str, Any]) -> str:
 
 def _cell(record: dict[str, Any], mask: str, layer: str) -> str:
     own = overlaps(record, mask, layer)
-    text = _interval(own)
+    text = mean_cell(own)
     if mask == RANDOM:
         return text
     apart = mean_interval(own - overlaps(record, RANDOM, layer))
@@ -82,9 +82,4 @@ def _by_outcome(record: dict[str, Any], layer: str) -> list[str]:
     """The explainer's overlap where its masks keep the class, and where they lose it."""
     own, stays = overlaps(record, EXPLAINER, layer), kept(record, EXPLAINER)
     groups = (own[stays], own[~stays])
-    return [_interval(each) if len(each) >= LEAST_PICTURES else f"– ({len(each)} pictures)" for each in groups]
-
-
-def _interval(values: NDArray[np.float64]) -> str:
-    interval = mean_interval(values)
-    return f"{interval.value:.2f} ({interval.low:.2f}–{interval.high:.2f})"
+    return [mean_cell(each) if len(each) >= LEAST_PICTURES else f"– ({len(each)} pictures)" for each in groups]

@@ -60,14 +60,8 @@ def digits(steps: Steps = DIGIT_STEPS, out: Out = FOLDER) -> None:
 
     Example: python -m whymask.benchmarks.flint digits
     """
-    from whymask.benchmarks.digits_classifier import load_digits
-    from whymask.train.flint.examples import Examples
-
-    def one(seed: int) -> dict[str, Any]:
-        train, test = (Examples(each.pixels, each.classes) for each in load_digits(seed))
-        return measured(digits_config(seed, steps), train, test)
-
-    _write(out / "digits.json", DIGITS, "digits", [one(seed) for seed in SEEDS])
+    parts = [measured(digits_config(seed, steps), *_digits(seed)) for seed in SEEDS]
+    _write(out / "digits.json", DIGITS, "digits", parts)
 
 
 @app.command()
@@ -78,19 +72,26 @@ def digit_pictures(steps: Steps = DIGIT_STEPS, out: Out = FOLDER) -> None:
 
     Example: python -m whymask.benchmarks.flint digit-pictures
     """
-    from whymask.benchmarks.digits_classifier import load_digits
     from whymask.benchmarks.flint_pictures import page_from_run
     from whymask.benchmarks.report import write_report
-    from whymask.train.flint.examples import Examples
     from whymask.train.flint.run import train_on
     from whymask.train.model_spec import classifier_from_config
 
     config = digits_config(SEEDS[0], steps)
-    train, test = (Examples(each.pixels, each.classes) for each in load_digits(config.seed))
+    train, test = _digits(config.seed)
     with tempfile.TemporaryDirectory() as folder:
         run = train_on(classifier_from_config(config), train, test, config, Path(folder) / "run")
     write_report(out / "digits.html", page_from_run(run, test.pixels, TAU, PAIRS))
     typer.echo(f"Written: {out / 'digits.html'}")
+
+
+def _digits(seed: int) -> tuple[Examples, Examples]:
+    """What is learned from, and what is measured on."""
+    from whymask.benchmarks.digits_classifier import load_digits
+    from whymask.train.flint.examples import Examples
+
+    train, test = (Examples(each.pixels, each.classes) for each in load_digits(seed))
+    return train, test
 
 
 def digits_config(seed: int, steps: int) -> FlintConfig:

@@ -36,6 +36,7 @@ from whymask.runtime.files import write_atomically
 from whymask.runtime.images import find_images
 
 if TYPE_CHECKING:
+    from whymask.train.classifier import FrozenClassifier
     from whymask.train.config import TrainConfig
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -329,6 +330,23 @@ def everything() -> None:
         half(classifier, count=200)
         bench(classifier, seconds=90.0)
     table()
+
+
+def frozen_classifier(name: str, size: tuple[int, int]) -> FrozenClassifier:
+    """A classifier of the data in torch, with the taps that are chosen by themselves.
+
+    Args:
+        name: of the study.
+        size: of its input, (height, width) in pixels.
+
+    Raises:
+        InputError: the classifier is not in this study.
+    """
+    from whymask.train.model_spec import load_classifier
+
+    path = data_root() / "classifiers.py"
+    mean, std = normalisation(path, known(name))
+    return load_classifier(f"{path}:{name}", size=size, mean=mean, std=std)
 
 
 def normalisation(path: Path, classifier: str) -> tuple[Any, Any]:

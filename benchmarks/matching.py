@@ -25,13 +25,13 @@ from numpy.typing import NDArray
 
 from whymask.benchmarks.baselines import centre_map, random_map
 from whymask.benchmarks.evaluation import spread
-from whymask.benchmarks.imagenet import REPOSITORY, RESULTS, data_root, evaluation_sets, known, normalisation
+from whymask.benchmarks.imagenet import REPOSITORY, RESULTS, data_root, evaluation_sets, frozen_classifier
 from whymask.benchmarks.machine import describe_machine
 from whymask.benchmarks.masking import background_from_fill, compose, keep_first, pixel_order
 from whymask.benchmarks.matching_page import KIND, SCHEMA_VERSION, page_from_records, read_record, result_lines
 from whymask.benchmarks.method_clock import DEVICE_DEFAULT, DEVICE_HELP, Clock, settings_of_device
 from whymask.benchmarks.picture_work import picture_name, read_work, write_work
-from whymask.benchmarks.pictures import chunks, read_pictures
+from whymask.benchmarks.pictures import chunks, read_all
 from whymask.benchmarks.program import run_program
 from whymask.benchmarks.records import json_from_report
 from whymask.benchmarks.refinement import ask_from_classifier
@@ -171,10 +171,8 @@ def measure(
 def _records(
     classifier: FrozenClassifier, chunk: Sequence[Any], rule: InputCard, config: MatchingConfig, bar: Progress
 ) -> list[dict[str, Any]]:
-    names, pictures, failed = read_pictures(chunk, 0, rule)
-    if failed:
-        raise InputError(f"matching: {failed[0]}; every picture of the set has to be readable")
-    return measure_chunk(classifier, names, np.stack(pictures), config, lambda _: bar.advance(len(names)))
+    names, pictures = read_all(chunk, rule, "matching")
+    return measure_chunk(classifier, names, pictures, config, lambda _: bar.advance(len(names)))
 
 
 def record_from(
@@ -233,14 +231,11 @@ def run(
     """
     config = config_from(setting, network, answer, steps, seed)
     from whymask.train.device import device_from_name
-    from whymask.train.model_spec import load_classifier
 
-    place, root = device_from_name(device), data_root()
-    mean, std = normalisation(root / "classifiers.py", known(classifier))
-    frozen = load_classifier(f"{root / 'classifiers.py'}:{classifier}", size=(size, size), mean=mean, std=std)
-    frozen = frozen.to(place)
+    place = device_from_name(device)
+    frozen = frozen_classifier(classifier, (size, size)).to(place)
     name = f"{classifier}.{setting}.{network}.{answer}"
-    files = spread(evaluation_sets(root)[SET], pictures)
+    files = spread(evaluation_sets(data_root())[SET], pictures)
     records = measure(frozen, files, config, batch, work / f"{name}.jsonl")
     record = record_from(frozen, classifier, setting, config, records, batch)
     write_atomically(out / f"{name}.json", json_from_report(record) + "\n")

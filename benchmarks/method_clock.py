@@ -42,11 +42,13 @@ class Clock:
         self.seconds += self._now() - began
 
 
-def settings_of_device(device: torch.device) -> dict[str, str]:
+def settings_of_device(device: torch.device | None) -> dict[str, str]:
     """What the settings of pictures that are done say of a GPU: one's masks and times do not mix with another's.
 
     Nothing of a processor, as before there was a choice.
     """
+    if device is None or device.type == "cpu":
+        return {}
     from whymask.train.device import device_label
 
-    return {} if device.type == "cpu" else {"device": device_label(device)}
+    return {"device": device_label(device)}

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from whymask.benchmarks.baselines import CAM, CENTRE, EXPLAINER, RANDOM
-from whymask.benchmarks.overlap import mean_interval
+from whymask.benchmarks.overlap import mean_cell, mean_interval
 from whymask.benchmarks.records import record_of_schema
 from whymask.benchmarks.suite.sweeps import SWEEP
 from whymask.benchmarks.tables import table
@@ -140,7 +140,7 @@ def _line(key: str, rows: Mapping[str, dict[str, Any]], common: Sequence[str]) -
         return [row.label, row.in_graph, "", "", *["–" for _ in COLUMNS], ""]
     record = rows[key]
     values = {column: values_of(record, column, common) for column in (*COLUMNS, "seconds")}
-    cells = [_cell(values[column]) for column in COLUMNS]
+    cells = [mean_cell(values[column]) for column in COLUMNS]
     seconds = f"{np.median(values['seconds']):.3g} {'wall' if record['clock'].startswith('wall') else 'cpu'}"
     return [row.label, row.in_graph, _steps(record), seconds, *cells, _difference(key, rows, common)]
 
@@ -170,8 +170,3 @@ def values_of(record: Mapping[str, Any], column: str, names: Sequence[str]) -> N
     """A column on some pictures, float64 (n,), in their order."""
     by_name = {each["picture"]: each for each in record["pictures"]}
     return np.asarray([by_name[name][column] for name in names], np.float64)
-
-
-def _cell(values: NDArray[np.float64]) -> str:
-    interval = mean_interval(values)
-    return f"{interval.value:.2f} ({interval.low:.2f}–{interval.high:.2f})"

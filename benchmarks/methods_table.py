@@ -106,7 +106,7 @@ def run(
         for name in row or [name for name, each in ROWS.items() if each.has_map]:
             judged = judged_row(name, explainer, graph.parent, steps, device)
             settings = {"row": name, "graph_sha256": sha256_of(graph), "steps": judged.steps, "seed": SEED, "set": SET}
-            settings |= {} if judged.device is None else settings_of_device(judged.device)
+            settings |= settings_of_device(judged.device)
             found = measure_row(explainer, judged, files, settings, batch, work / f"{classifier}.{name}.jsonl")
             record = record_from(classifier, explainer, name, judged, settings, found)
             write_atomically(out / f"{classifier}.{name}.json", json_from_report(record) + "\n")

@@ -162,8 +162,8 @@ def modes(
 
     Example: python -m whymask.benchmarks.modes --base shapes --base squeezenet1_1 --steps 600 --precision bf16-mixed
     """
-    file = record_file(out, NAME, base or [SHAPES])
     names = base or [SHAPES]
+    file = record_file(out, NAME, names)
     for name in names:
         if name not in BASES:
             raise InputError(f"base {name!r}: expected one of {', '.join(BASES)}")

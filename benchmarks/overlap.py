@@ -80,3 +80,9 @@ def mean_interval(values: NDArray[np.float64], seed: int = 0, confidence: float 
     tail = (1.0 - confidence) / 2.0
     low, high = np.quantile(values[rows].mean(axis=1), [tail, 1.0 - tail])
     return Interval(float(values.mean()), float(low), float(high))
+
+
+def mean_cell(values: NDArray[np.float64]) -> str:
+    """`mean_interval` as a table's cell, such as `0.46 (0.26–0.66)`."""
+    interval = mean_interval(values)
+    return f"{interval.value:.2f} ({interval.low:.2f}–{interval.high:.2f})"

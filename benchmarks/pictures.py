@@ -23,6 +23,22 @@ def chunks(images: Sequence[Image], size: int) -> Iterator[Sequence[Image]]:
         yield images[first : first + size]
 
 
+def read_all(chunk: Sequence[Image], rule: InputCard, study: str) -> tuple[list[str], NDArray[np.uint8]]:
+    """As `read_pictures`, of a set that has to be readable: names, and pictures uint8 (B, H, W, 3).
+
+    Args:
+        chunk, rule: as of `read_pictures`.
+        study: that asks, for the message.
+
+    Raises:
+        InputError: a picture cannot be read.
+    """
+    names, pictures, failed = read_pictures(chunk, 0, rule)
+    if failed:
+        raise InputError(f"{study}: {failed[0]}; every picture of the set has to be readable")
+    return names, np.stack(pictures)
+
+
 def read_pictures(
     chunk: Sequence[Image], first: int, rule: InputCard
 ) -> tuple[list[str], list[NDArray[np.uint8]], list[str]]:

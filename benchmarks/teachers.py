@@ -228,11 +228,12 @@ def teachers(
 
     Example: python -m whymask.benchmarks.teachers --teacher optimise:15:240 --steps 150
     """
-    file = record_file(out, NAME, base or [SHAPES])
+    names = base or [SHAPES]
+    file = record_file(out, NAME, names)
     lectures = lectures_named(teacher or [])
     studies: list[Study] = []
     records: list[dict[str, Any]] = []
-    for name in base or [SHAPES]:
+    for name in names:
         made = _plain(base_named(name, folder))
         costs = [(each, measured_costs(made, each, folder, steps)) for each in lectures]
         variants = variants_of(costs, folder / made.name, steps, mixed=then_direct)

@@ -1,6 +1,8 @@
 """How long a fused graph of texts takes beside its classifier alone: pairs as in `latency.py`, one text a call.
 
-python -m whymask.benchmarks.text_latency reviews.onnx --texts reviews.txt -o reviews.bench.json
+    python -m whymask.benchmarks.text_latency reviews.onnx --texts reviews.txt -o reviews.bench.json
+
+Neither torch nor the training is needed.
 """
 
 from __future__ import annotations

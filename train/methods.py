@@ -64,15 +64,18 @@ class Method:
 
     Attributes:
         explain: does it.
-        steps: its own number of steps.
         about: a line that says what it is.
         config: its settings, whose steps and seed are replaced by those that are asked for.
     """
 
     explain: ExplainImages
-    steps: int
     about: str
     config: MatchingConfig | MarcConfig | OptimiseConfig
+
+    @property
+    def steps(self) -> int:
+        """Its own number of steps."""
+        return self.config.steps
 
 
 def optimise_images(
@@ -94,12 +97,12 @@ def optimise_images(
 
 def _matching(about: str, config: MatchingConfig | None = None) -> Method:
     config = config or MatchingConfig()
-    return Method(functools.partial(match_images, config=config), config.steps, about, config)
+    return Method(functools.partial(match_images, config=config), about, config)
 
 
 def _marc(about: str, config: MarcConfig | None = None) -> Method:
     config = config or MarcConfig()
-    return Method(functools.partial(marc_images, config=config), config.steps, about, config)
+    return Method(functools.partial(marc_images, config=config), about, config)
 
 
 METHODS: dict[str, Method] = {
@@ -123,7 +126,5 @@ METHODS: dict[str, Method] = {
         "the same over the picture's own blur in place of black, white and the mean colour",
         MarcConfig(background=BLUR),
     ),
-    "optimise": Method(
-        optimise_images, OptimiseConfig.steps, "a free map a picture down the objective of training", OptimiseConfig()
-    ),
+    "optimise": Method(optimise_images, "a free map a picture down the objective of training", OptimiseConfig()),
 }

@@ -12,8 +12,9 @@ from tiny_run import make_run
 from typer.testing import CliRunner
 
 from whymask.benchmarks import circuits
+from whymask.benchmarks.asked_graph import AskedGraph
 from whymask.benchmarks.baselines import CENTRE, EXPLAINER, RANDOM
-from whymask.benchmarks.circuits import circuit_of, masks_of, matched_classifier, measure, record_from
+from whymask.benchmarks.circuits import asked, circuit_of, matched_classifier, measure, record_from
 from whymask.benchmarks.circuits_page import CIRCUIT, KIND, page_from_records, read_record
 from whymask.export.onnx_from_run import export_run
 from whymask.runtime.errors import ArtefactError, InputError
@@ -50,9 +51,10 @@ def photos(tmp_path: Path) -> list[Path]:
 
 def test_masks_are_of_the_same_area_and_by_the_pictures_names_alone(explainer: Explainer):
     pictures = np.random.default_rng(1).integers(0, 256, (2, SIZE, SIZE, 3), dtype=np.uint8)
-    masks = masks_of(explainer, ["a", "b"], pictures, 0.25)
+    graph = AskedGraph(explainer)
+    _, masks = asked(graph, ["a", "b"], pictures, 0.25)
     assert {name: each.sum(axis=(1, 2)).tolist() for name, each in masks.items()} == {key: [256, 256] for key in masks}
-    other = masks_of(explainer, ["b"], pictures[1:], 0.25)
+    _, other = asked(graph, ["b"], pictures[1:], 0.25)
     assert all(np.array_equal(masks[name][1:], other[name]) for name in masks)
     assert masks[CENTRE][0, SIZE // 2, SIZE // 2] and not masks[CENTRE][0, 0, 0]
 
