@@ -28,6 +28,8 @@ from whymask.runtime.parity import compare, each_image, logit_scale, own_figures
 
 FROM_MOST_EXACT = (RUN, ONNX, ENGINE)
 """Kinds; at one precision the first of two is the reference."""
+PRECISIONS_FROM_MOST_EXACT = ("fp32", "fp16", "int8")
+"""At two precisions the first of them is the reference, whatever its kind."""
 EXPLAINER_FILE = "explainer.safetensors"
 """The file of a run directory whose digest a record states."""
 
@@ -173,5 +175,5 @@ def _run_backend(path: Path, model: str | None, weights: str | None) -> Backend:
     return RunBackend(load_run(path, model=model, weights=weights))
 
 
-def _exactness(artefact: Artefact) -> tuple[bool, int]:
-    return artefact.form.precision != "fp32", FROM_MOST_EXACT.index(artefact.kind)
+def _exactness(artefact: Artefact) -> tuple[int, int]:
+    return PRECISIONS_FROM_MOST_EXACT.index(artefact.form.precision), FROM_MOST_EXACT.index(artefact.kind)

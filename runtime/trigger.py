@@ -70,9 +70,11 @@ class Trigger:
         Raises:
             InputError: the graph has no such class.
         """
-        if self._looked_up is None or self._looked_up[0] is not card:
-            self._looked_up = card, self._condition.of(card)
-        return self._looked_up[1]
+        looked_up = self._looked_up
+        if looked_up is None or looked_up[0] is not card:
+            # Returned from here, not read again: another thread may have looked up another card meanwhile.
+            self._looked_up = looked_up = card, self._condition.of(card)
+        return looked_up[1]
 
     def frames(self, count: int, card: Card) -> list[Frame]:
         """The next frames, in their order.

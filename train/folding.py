@@ -51,7 +51,9 @@ def round_weights(stand_in: FrozenClassifier, dtype: torch.dtype) -> None:
 
 
 def _is_convolution(module: nn.Module) -> bool:
-    return isinstance(module, nn.Conv2d)
+    # Not one whose weight is computed anew in each pass from others (weight or spectral normalisation): it has no such
+    # parameter.
+    return isinstance(module, nn.Conv2d) and "weight" in dict(module.named_parameters(recurse=False))
 
 
 def _is_normalisation(module: nn.Module) -> bool:

@@ -55,6 +55,14 @@ def forms(exported: Export, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         artefact.backend.close()
 
 
+def test_the_reference_is_the_more_exact_precision_and_then_the_more_exact_kind() -> None:
+    def made(precision: str, kind: str) -> Any:
+        return SimpleNamespace(form=SimpleNamespace(precision=precision), kind=kind)
+
+    ranked = [made("fp32", "ONNX"), made("fp16", "run"), made("fp16", "engine"), made("int8", "run")]
+    assert sorted(reversed(ranked), key=module._exactness) == ranked
+
+
 @pytest.mark.parametrize(
     ("first", "second", "reference", "precision"),
     [

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 import pickle
 from collections import Counter
@@ -282,3 +283,20 @@ def test_the_command_marks_what_was_not_explained(pair: Path, tmp_path: Path):
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["b.png", "explanations.jsonl"]
     assert "a.png: red 100.0%, not explained" in done.stdout
     assert "1 explained on CPUExecutionProvider, 1 by the classifier alone, 0 skipped" in done.stdout
+
+
+def test_two_graphs_that_share_a_trigger_get_their_own_classes():
+    """Another thread looks up its graph between the look-up of this one and its answer."""
+    first, last = CARD.classifier.labels[0], CARD.classifier.labels[-1]
+    turned = dataclasses.replace(CARD.classifier, labels=CARD.classifier.labels[::-1])
+    other = dataclasses.replace(CARD, classifier=turned)
+    assert first != last
+
+    class Interrupted(Trigger):
+        def __setattr__(self, name: str, value: object) -> None:
+            super().__setattr__(name, value)
+            if name == "_looked_up" and isinstance(value, tuple) and value[0] is CARD:
+                super().__setattr__(name, (other, self._condition.of(other)))
+
+    spec = f"class in {{{first}}}"
+    assert Interrupted(spec).check(CARD) == Trigger(spec).check(CARD) != Trigger(spec).check(other)

@@ -126,3 +126,13 @@ def test_a_classifier_that_cannot_be_copied_stands_for_itself() -> None:
     whole = nn.Sequential(nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3), Bound())
     classifier = FrozenClassifier(whole, "bound", RULE, taps=("1",))
     assert folded(classifier) is classifier
+
+
+def test_a_weight_that_is_computed_anew_in_each_pass_is_not_folded() -> None:
+    for parametrised in (nn.utils.parametrizations.spectral_norm, nn.utils.parametrizations.weight_norm):
+        body = nn.Sequential(parametrised(nn.Conv2d(3, 4, 3)), nn.BatchNorm2d(4), nn.ReLU(), nn.Conv2d(4, 4, 3))
+        model = nn.Sequential(body, nn.BatchNorm2d(4), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 5))
+        classifier = FrozenClassifier(with_statistics(model), "tests:parametrised", RULE, taps=("0",))
+        assert count(folded(classifier)) == 2
+        x = torch.randn(2, 3, 16, 16)
+        torch.testing.assert_close(folded(classifier)(x), classifier(x))

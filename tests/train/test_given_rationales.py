@@ -75,3 +75,9 @@ def test_a_text_and_a_file_are_not_asked_at_once(tmp_path: Path):
         done = CliRunner().invoke(APP, [*arguments, "--model", "any"])
         assert done.exit_code == 1
         assert "expected either a text or --rationales FILE" in done.stderr
+
+
+def test_a_text_may_hold_breaks_that_are_no_line_feeds(tmp_path: Path):
+    row = json.dumps({"text": "It was\u2028a bad day.", "spans": [[9, 12]]}, ensure_ascii=False)
+    (tmp_path / "given.jsonl").write_text(f"\ufeff{row}\r\n{row}\n", encoding="utf-8", newline="")
+    assert [each.text for each in read_given(tmp_path / "given.jsonl")] == ["It was\u2028a bad day."] * 2

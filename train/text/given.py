@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from whymask.runtime.errors import InputError
+from whymask.runtime.text_files import lines_of
 from whymask.train.text.measures import Agreement, agreement, touches
 from whymask.train.text.record import Rationale
 
@@ -42,7 +43,7 @@ def read_given(file: Path) -> list[GivenRationale]:
         InputError: it cannot be read, or a line is not as expected.
     """
     try:
-        lines = file.read_text(encoding="utf-8").splitlines()
+        lines = lines_of(file)
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{file}: cannot be read ({error}); {EXPECTED}") from None
     found = [_given(line, f"{file}, line {number}") for number, line in enumerate(lines, 1) if line.strip()]
