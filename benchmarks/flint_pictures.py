@@ -18,7 +18,7 @@ SHOWN_SIDE = 96
 GAP = 4
 
 
-def page_from_run(run: FlintRun, pixels: Tensor, tau: float, pairs: int, settings: Maximisation | None = None) -> Html:
+def page_from_run(run: FlintRun, pixels: Tensor, tau: float, pairs: int, settings: Maximisation) -> Html:
     """The global interpretation as one self-contained page.
 
     Args:
@@ -26,12 +26,11 @@ def page_from_run(run: FlintRun, pixels: Tensor, tau: float, pairs: int, setting
         pixels: uint8, (N, 3, H, W), pictures to search for samples.
         tau: pairs with global relevance above 1/τ are shown, τ above 1.
         pairs: how many at most.
-        settings: of activation maximisation; the defaults where None.
+        settings: of activation maximisation.
 
     Raises:
         InputError: no pair is that relevant.
     """
-    settings = settings or Maximisation()
     judged = judge(run.classifier, run.interpreter, pixels)
     found = relevant_pairs(judged, run.classifier.num_classes, tau)
     if not found:
@@ -40,12 +39,20 @@ def page_from_run(run: FlintRun, pixels: Tensor, tau: float, pairs: int, setting
     left_out = f" {len(found) - pairs} further pairs are left out." if len(found) > pairs else ""
     how = paragraph(
         f"{len(pixels)} pictures searched; fidelity on them {judged.fidelity:.1%}. Upper row: the pictures predicted "
-        "as the class that the attribute answers to most. Lower row: each begun "
-        f"anew at {settings.dim:.0%} of its intensity and changed by {settings.steps} steps so that the attribute "
-        f"rises (activation maximisation with partial initialisation; weights {settings.activation:g} activation, "
-        f"{settings.tv:g} total variation, {settings.bound:g} bounds).{left_out}"
+        "as the class that the attribute answers to most. Lower row: each begun anew "
+        f"at {settings.dim:.0%} of its intensity and changed by {settings.steps} steps of Adam so that the attribute "
+        f"rises (activation maximisation with partial initialisation; {_stages(settings)}).{left_out}"
     )
     return document("What the attributes stand for", [how, *sections], f"FLINT, seed {run.card.seed}")
+
+
+def _stages(settings: Maximisation) -> str:
+    """The weights of each stage, in words."""
+    return "; then ".join(
+        f"{stage.rounds} rounds, weights {stage.activation:g} activation, {stage.tv:g} total variation, "
+        f"{stage.bound:g} bounds"
+        for stage in settings.stages
+    )
 
 
 def _pair(run: FlintRun, judged: Judged, pixels: Tensor, pair: tuple[int, int, float], settings: Maximisation) -> Html:

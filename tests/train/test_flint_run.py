@@ -117,6 +117,16 @@ def test_the_same_seed_gives_the_same_run_and_another_seed_another(flint: FlintC
     assert same(runs[0], runs[1], pixels) and not same(runs[0], runs[2], pixels)
 
 
+def test_a_factory_that_draws_its_weights_draws_those_of_the_seed(
+    flint: FlintConfig, model_file: Path, tmp_path: Path
+) -> None:
+    drawn = tmp_path / "drawn.py"
+    drawn.write_text(model_file.read_text().replace("torch.manual_seed(1)", "pass"))
+    config = dataclasses.replace(flint, model=f"{drawn}:build", steps=1)
+    digests = [train(config, tmp_path / name).card.classifier.sha256 for name in ("one", "other")]
+    assert digests[0] == digests[1]
+
+
 def test_another_classifier_and_a_taken_or_empty_folder_are_refused(
     flint: FlintConfig, model_file: Path, tmp_path: Path
 ) -> None:

@@ -69,6 +69,13 @@ def test_entropy_is_that_of_the_softmax() -> None:
     torch.testing.assert_close(losses.entropy(values), torch.tensor(expected, dtype=torch.float32))
 
 
+def test_output_fidelity_moves_the_interpreter_towards_the_classifier_and_not_back() -> None:
+    interpreted, logits = (torch.randn(4, 3, requires_grad=True) for _ in range(2))
+    losses.output_fidelity(interpreted, logits).backward()
+    assert interpreted.grad is not None and float(interpreted.grad.abs().max()) > 0
+    assert logits.grad is None
+
+
 def test_output_fidelity_is_least_where_the_interpreter_is_sure_of_the_classifiers_class() -> None:
     logits = torch.tensor([[3.0, 0.0, -1.0]])
     right, wrong = torch.tensor([[9.0, 0.0, 0.0]]), torch.tensor([[0.0, 9.0, 0.0]])

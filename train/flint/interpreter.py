@@ -41,12 +41,19 @@ class AttributeNet(nn.Module):
 
     def forward(self, maps: Sequence[Tensor]) -> Tensor:
         """Maps (B, c, h, w), in the taps' order → Φ, (B, J), ≥ 0."""
+        return F.relu(self._mixed(maps))
+
+    def sloped(self, maps: Sequence[Tensor]) -> Tensor:
+        """Φ where it is above 0, and a slope towards it where it is 0, for those who climb: (B, J)."""
+        return F.leaky_relu(self._mixed(maps))
+
+    def _mixed(self, maps: Sequence[Tensor]) -> Tensor:
         pooled = [
             F.avg_pool2d(read(each), cell).flatten(1)
             for read, each, cell in zip(self.reads, maps, self.cells, strict=True)
         ]
-        phi: Tensor = F.relu(self.mix(torch.cat(pooled, dim=1)))
-        return phi
+        mixed: Tensor = self.mix(torch.cat(pooled, dim=1))
+        return mixed
 
 
 def _read(channels: int) -> nn.Sequential:

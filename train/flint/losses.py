@@ -19,14 +19,15 @@ CONCISE, DIVERSE, SPARSE = "conciseness", "diversity", "sparsity"
 def output_fidelity(interpreted: Tensor, logits: Tensor) -> Tensor:
     """L_of = −E f(x)ᵀ log h(Φ(x)), the generalised cross-entropy of classifier and interpreter.
 
-    The published form has the two the other way round, −E h(Φ(x))ᵀ log f(x). Its gradient vanishes where h is sure and
-    wrong, and interpreters on small data stayed there; both are least where h names the class of a sure f.
+    As the authors' code has it: f is the target and is not moved towards h. A second source of the paper has the two
+    the other way round, −E h(Φ(x))ᵀ log f(x); its gradient vanishes where h is sure and wrong, and interpreters on
+    small data stayed there.
 
     Args:
         interpreted: logits of h∘Φ, (B, C).
-        logits: of the classifier, (B, C).
+        logits: of the classifier, (B, C); they get no gradient.
     """
-    return -(logits.softmax(1) * interpreted.log_softmax(1)).sum(1).mean()
+    return -(logits.detach().softmax(1) * interpreted.log_softmax(1)).sum(1).mean()
 
 
 def entropy(values: Tensor) -> Tensor:

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors.torch import load_file, save
 from torch import nn
 
@@ -125,10 +126,16 @@ def train(config: FlintConfig, out: Path) -> FlintRun:
         TrainingError: the loss stopped being a number.
     """
     refuse_a_run(out)
-    classifier = classifier_from_config(config)
+    classifier = seeded_classifier(config)
     with track(None, "reading images", "images") as bar:
         split = examples_from(config, classifier, bar.advance)
     return train_on(classifier, split.train, split.held_out, config, out, {"unreadable_images": len(split.unreadable)})
+
+
+def seeded_classifier(config: FlintConfig) -> FrozenClassifier:
+    """The configuration's classifier; weights that its factory draws are those of the run's seed."""
+    torch.manual_seed(config.seed)
+    return classifier_from_config(config)
 
 
 def train_on(
