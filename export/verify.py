@@ -17,7 +17,7 @@ import numpy as np
 from whymask.export.verification import ENGINE, GOLDEN, ONNX, RUN, Images, Side, Verification
 from whymask.runtime.backends import Arrays, Backend
 from whymask.runtime.batches import OnPictures, run_all
-from whymask.runtime.bounds import Form, bounds_of, check_one_model, form_of
+from whymask.runtime.bounds import FROM_LOOSEST, Form, bounds_of, check_one_model, form_of
 from whymask.runtime.card import CLASS_MASK, CLASS_SALIENCY, CLASSES, LOGITS, MASK, SALIENCY, TARGET
 from whymask.runtime.errors import InputError, MissingExtra
 from whymask.runtime.explainer import ENGINE_SUFFIXES, load
@@ -28,8 +28,6 @@ from whymask.runtime.parity import compare, each_image, logit_scale, own_figures
 
 FROM_MOST_EXACT = (RUN, ONNX, ENGINE)
 """Kinds; at one precision the first of two is the reference."""
-PRECISIONS_FROM_MOST_EXACT = ("fp32", "fp16", "int8")
-"""At two precisions the first of them is the reference, whatever its kind."""
 EXPLAINER_FILE = "explainer.safetensors"
 """The file of a run directory whose digest a record states."""
 
@@ -176,4 +174,4 @@ def _run_backend(path: Path, model: str | None, weights: str | None) -> Backend:
 
 
 def _exactness(artefact: Artefact) -> tuple[int, int]:
-    return PRECISIONS_FROM_MOST_EXACT.index(artefact.form.precision), FROM_MOST_EXACT.index(artefact.kind)
+    return -FROM_LOOSEST.index(artefact.form.precision), FROM_MOST_EXACT.index(artefact.kind)

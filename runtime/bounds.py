@@ -14,7 +14,7 @@ from whymask.runtime.from_json import dataclass_from_record
 from whymask.runtime.parity import TOLERANCES, Tolerances
 
 FROM_LOOSEST = ("int8", "fp16", "fp32")
-"""Precisions; the first that one of two forms has decides for both."""
+"""Precisions; the first that one of two forms has decides the bounds of both, the later form is the reference."""
 
 
 @dataclass(frozen=True)

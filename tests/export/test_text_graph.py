@@ -199,3 +199,9 @@ def test_texts_that_cannot_be_read_are_one_message(tmp_path: Path, content: byte
         file.write_bytes(content)
     with pytest.raises(InputError, match=message):
         texts_from_file(file)
+
+
+def test_a_text_of_a_file_may_hold_breaks_that_are_no_line_feeds(tmp_path: Path) -> None:
+    file = tmp_path / "texts.txt"
+    file.write_bytes("\ufeffa dull\u2028film\r\n\nnot\x0bbad\n".encode())
+    assert texts_from_file(file) == ["a dull\u2028film", "not\x0bbad"]

@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from whymask.runtime.errors import InputError
-from whymask.train.classifier import FrozenClassifier
+from whymask.train.classifier import IMAGENET_MEAN, IMAGENET_STD, FrozenClassifier
 from whymask.train.flint.interpreter import Interpreter
 from whymask.train.flint.relevance import Judged, global_relevance
 
@@ -96,13 +96,21 @@ class Maximisation:
 PUBLISHED = {
     "digits": Maximisation((Stage(2, 6, 10),), dim=0.3),
     "cifar": Maximisation(
-        (Stage(2, 20, 20),), 0.4, (0.4914, 0.4822, 0.4465), (0.247, 0.243, 0.261), low=-2.5, high=2.5
+        (Stage(2, 20, 20),),
+        dim=0.4,
+        mean=(0.4914, 0.4822, 0.4465),
+        std=(0.247, 0.243, 0.261),
+        low=-2.5,
+        high=2.5,
     ),
     "cub": Maximisation(
-        (Stage(4, 80, 20, 200, 0.01, 1.5), Stage(4, 240, 20, 180, 0.01, 1.5)),
-        0.5,
-        (0.485, 0.456, 0.406),
-        (0.229, 0.224, 0.225),
+        (
+            Stage(4, 80, 20, steps=200, learning_rate=0.01, shrink=1.5),
+            Stage(4, 240, 20, steps=180, learning_rate=0.01, shrink=1.5),
+        ),
+        dim=0.5,
+        mean=IMAGENET_MEAN,
+        std=IMAGENET_STD,
         low=-2.5,
         high=2.5,
         jitter=10,
