@@ -33,12 +33,14 @@ class MethodRow:
         in_graph: whether it runs in the exported graph, and why not.
         per_image: whether it is a method of METHODS, with steps.
         has_map: whether there is a map to judge.
+        settles: whether it may end before its steps do.
     """
 
     label: str
     in_graph: str
     per_image: bool = False
     has_map: bool = True
+    settles: bool = False
 
 
 _STEPS = "no: gradients, step after step"
@@ -47,7 +49,7 @@ ROWS: Mapping[str, MethodRow] = {
     "optimise": MethodRow("per-image optimum of our objective", _STEPS, per_image=True),
     "activation-matching": MethodRow("activation matching, U-Net", _STEPS, per_image=True),
     "activation-matching-plain": MethodRow("activation matching, plain autoencoder", _STEPS, per_image=True),
-    "marc": MethodRow("MaRC", _STEPS, per_image=True),
+    "marc": MethodRow("MaRC", _STEPS, per_image=True, settles=True),
     CAM: MethodRow("CAM", "yes, as a graph of its own (`bench --against cam`)"),
     "grad_cam": MethodRow("Grad-CAM", "no: a gradient"),
     "recipro_cam": MethodRow("Recipro-CAM", "yes, as a graph of its own (`bench --against recipro-cam`)"),
@@ -142,7 +144,7 @@ def _line(key: str, rows: Mapping[str, dict[str, Any]], common: Sequence[str]) -
     values = {column: values_of(record, column, common) for column in (*COLUMNS, "seconds")}
     cells = [mean_cell(values[column]) for column in COLUMNS]
     seconds = f"{np.median(values['seconds']):.3g} {'wall' if record['clock'].startswith('wall') else 'cpu'}"
-    return [row.label, row.in_graph, _steps(record), seconds, *cells, _difference(key, rows, common)]
+    return [row.label, row.in_graph, _steps(row, record), seconds, *cells, _difference(key, rows, common)]
 
 
 def _difference(key: str, rows: Mapping[str, dict[str, Any]], common: Sequence[str]) -> str:
@@ -155,10 +157,12 @@ def _difference(key: str, rows: Mapping[str, dict[str, Any]], common: Sequence[s
     return f"**{text}**" if (interval.low > 0 or interval.high < 0) and not unfair else text
 
 
-def _steps(record: Mapping[str, Any]) -> str:
+def _steps(row: MethodRow, record: Mapping[str, Any]) -> str:
     if not record["own_steps"]:
         return ""
-    return f"{record['steps']} of {record['own_steps']}, **reduced**" if is_reduced(record) else str(record["steps"])
+    if is_reduced(record):
+        return f"{record['steps']} of {record['own_steps']}, **reduced**"
+    return f"{'≤ ' if row.settles else ''}{record['steps']}"
 
 
 def is_reduced(record: Mapping[str, Any]) -> bool:

@@ -85,7 +85,8 @@ def method_rival(name: str, classifier: FrozenClassifier, steps: int, device: to
         del places
         return session.explain(images, target, lambda _: None)
 
-    return Rival(name, f"{METHODS[name].about}; {steps} steps", maps, float(steps))
+    spent = f"at most {steps} steps" if METHODS[name].settles else f"{steps} steps"
+    return Rival(name, f"{METHODS[name].about}; {spent}", maps, float(steps))
 
 
 def judged_row(name: str, explainer: Explainer, run: Path, steps: int, device: str | None = None) -> Judged:

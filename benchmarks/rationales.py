@@ -5,9 +5,10 @@
     python -m whymask.benchmarks.rationales --classifier reviews
 
 A small transformer is trained on generated texts whose reason is known (`rationale_texts.py`). Held-out texts that it
-gets right are explained by MaRC (arXiv 2508.11388), gradient × input, occlusion and at random. Judged by ERASER's
-sufficiency and comprehensiveness (AOPC over shares of the tokens), with tokens taken out and with PAD in their place,
-and by F1 and IoU with the given reason: of as many best tokens as the reason has, and for MaRC of its own cut too.
+gets right are explained by MaRC (arXiv 2508.11388) with our settings for short texts and with the authors', by
+gradient × input, by occlusion and at random. Judged by ERASER's sufficiency and comprehensiveness (AOPC over shares of
+the tokens), with tokens taken out and with PAD in their place, and by F1 and IoU with the given reason: of as many best
+tokens as the reason has, and for MaRC of its own cut too.
 
 Letters: n texts, N tokens of a text.
 """
@@ -42,26 +43,32 @@ if TYPE_CHECKING:
     from whymask.train.text.reading import ReadableClassifier
     from whymask.train.text.transformer import WordClassifier
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 RESULTS = Path(__file__).resolve().parents[1] / "benchmarks" / "results" / "text"
-MARC, GRADIENT, OCCLUSION, RANDOM = "MaRC", "gradient × input", "occlusion", "random"
-METHODS = (MARC, GRADIENT, OCCLUSION, RANDOM)
+MARC, MARC_PUBLISHED = "MaRC", "MaRC, as published"
+GRADIENT, OCCLUSION, RANDOM = "gradient × input", "occlusion", "random"
+METHODS = (MARC, MARC_PUBLISHED, GRADIENT, OCCLUSION, RANDOM)
 TRAINING_FILE = "training.json"
 TRAINING_TEXTS, ACCURACY_TEXTS = 2000, 300
 
 Figures = dict[str, float]
 
 
-def scores_of(classifier: ReadableClassifier, tokens: Tokens, target: int, config: TextMarcConfig) -> dict[str, Tensor]:
-    """Every method's scores of one text, float32 (N,) each, larger is more relevant."""
+def scores_of(
+    classifier: ReadableClassifier, tokens: Tokens, target: int, configs: Mapping[str, TextMarcConfig], seed: int
+) -> dict[str, Tensor]:
+    """Every method's scores of one text, float32 (N,) each, larger is more relevant; `configs` are MaRC's by method."""
     from whymask.train.text.attributions import gradient_times_input, occlusion, random_scores
     from whymask.train.text.marc import explain_text
 
-    return {
-        MARC: explain_text(classifier, tokens, target, config),
+    marc = {
+        name: explain_text(classifier, tokens, target, dataclasses.replace(config, seed=seed))
+        for name, config in configs.items()
+    }
+    return marc | {
         GRADIENT: gradient_times_input(classifier, tokens, target),
         OCCLUSION: occlusion(classifier, tokens, target),
-        RANDOM: random_scores(tokens, config.seed),
+        RANDOM: random_scores(tokens, seed),
     }
 
 
@@ -118,11 +125,13 @@ def right_texts(classifier: ReadableClassifier, texts: Sequence[ReasonedText]) -
     return [each for each in texts if text_accuracy(classifier, [each.text], [each.label]) == 1.0]
 
 
-def measure(classifier: ReadableClassifier, texts: Sequence[ReasonedText], config: TextMarcConfig) -> dict[str, Any]:
-    """Explain and judge every text.
+def measure(
+    classifier: ReadableClassifier, texts: Sequence[ReasonedText], configs: Mapping[str, TextMarcConfig], seed: int
+) -> dict[str, Any]:
+    """Explain and judge every text; text i takes the seed plus i.
 
     Returns:
-        `methods`: by method, by figure, one value a text; `cut`: the same of MaRC's own cut; `seconds`: of MaRC a text.
+        `methods`: by method, by figure, one value a text; `cuts`: the same of MaRC's own cuts; `seconds_all_methods`.
 
     Raises:
         InputError: no text.
@@ -130,20 +139,22 @@ def measure(classifier: ReadableClassifier, texts: Sequence[ReasonedText], confi
     if not texts:
         raise InputError("rationales: no held-out text with an opinion is classified right; train for longer")
     by_method: dict[str, list[Figures]] = {method: [] for method in METHODS}
-    cuts, seconds = [], []
+    cuts: dict[str, list[Figures]] = {method: [] for method in configs}
+    seconds = []
     with track(len(texts), "rationales", "texts") as bar:
         for number, each in enumerate(texts):
             tokens = classifier.tokenise(each.text)
             begin = time.perf_counter()
-            found = scores_of(classifier, tokens, each.label, dataclasses.replace(config, seed=config.seed + number))
+            found = scores_of(classifier, tokens, each.label, configs, seed + number)
             seconds.append(time.perf_counter() - begin)
             for method, scores in found.items():
                 by_method[method].append(figures_of(classifier, tokens, each.label, scores, each.spans))
-            cuts.append(cut_figures(classifier, tokens, each.label, found[MARC], each.spans))
+            for method, rows in cuts.items():
+                rows.append(cut_figures(classifier, tokens, each.label, found[method], each.spans))
             bar.advance()
     return {
         "methods": {method: columns(rows) for method, rows in by_method.items()},
-        "cut": columns(cuts),
+        "cuts": {method: columns(rows) for method, rows in cuts.items()},
         "seconds_all_methods": [round(value, 4) for value in seconds],
     }
 
@@ -216,7 +227,7 @@ app = typer.Typer(add_completion=False)
 @app.command(help=__doc__)
 def study(
     count: Annotated[int, typer.Option("-n", min=1, help="Held-out texts to explain, at most.")] = 24,
-    steps: Annotated[int, typer.Option(min=1, help="Steps of MaRC a text.")] = 150,
+    steps: Annotated[int, typer.Option(min=0, help="Of MaRC a text; 0 takes each one's own number.")] = 0,
     training_steps: Annotated[int, typer.Option(min=2, help="Steps of the classifier's training.")] = 500,
     seed: Annotated[int, typer.Option(help="Of texts, training and explanations.")] = 0,
     save: Annotated[
@@ -230,7 +241,7 @@ def study(
 ) -> None:
     """Train, explain, judge, write the record and its page."""
     try:
-        from whymask.train.text.marc import TextMarcConfig
+        from whymask.train.text.marc import PUBLISHED, TextMarcConfig
         from whymask.train.text.transformer import save_classifier
     except ModuleNotFoundError as error:
         raise MissingExtra(str(error.name), "train", "explain texts") from None
@@ -241,16 +252,18 @@ def study(
     # Neither training nor accuracy saw these: another seed's texts.
     opinions = [each for each in make_texts(3 * count, seed + 2) if each.spans]
     texts = right_texts(classifier, opinions)[:count]
-    config = TextMarcConfig(steps=steps, seed=seed)
+    configs = {MARC: TextMarcConfig(), MARC_PUBLISHED: PUBLISHED}
+    if steps:
+        configs = {name: dataclasses.replace(config, steps=steps) for name, config in configs.items()}
     record = {
         "kind": "whymask.rationales",
         "schema": SCHEMA_VERSION,
         "classifier": told,
-        "marc": dataclasses.asdict(config),
+        "marc": {name: dataclasses.asdict(config) for name, config in configs.items()},
         "texts": len(texts),
         "seed": seed,
         **torch_facts(),
-        **measure(classifier, texts, config),
+        **measure(classifier, texts, configs, seed),
     }
     publish(out, record, page_from_record(record))
 

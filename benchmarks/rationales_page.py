@@ -27,14 +27,13 @@ CUT_FIGURES = ("share", "spans", "sufficiency", "comprehensiveness", "precision"
 
 def page_from_record(record: dict[str, Any]) -> str:
     """The whole page."""
-    methods, cut = record["methods"], record["cut"]
-    rows = [[name, *(cell(figures[each], 100.0) for each in FIGURES)] for name, figures in methods.items()]
-    own = table(CUT_HEAD, [[cell(cut[each], 1.0 if each == "spans" else 100.0) for each in CUT_FIGURES]], left=0)
+    rows = [[name, *(cell(figures[each], 100.0) for each in FIGURES)] for name, figures in record["methods"].items()]
+    own = table(("method", *CUT_HEAD), [[name, *_cut_cells(cut)] for name, cut in record["cuts"].items()])
     parts = [
         "# Rationales",
         finding(record),
         table(HEAD, rows),
-        "MaRC's rationale at its own cut of 0.5, tokens taken out:",
+        "MaRC's rationales at their own cut of 0.5, tokens taken out:",
         own,
         told(record),
         "",
@@ -56,19 +55,30 @@ def finding(record: dict[str, Any]) -> str:
 
 def told(record: dict[str, Any]) -> str:
     """How it was measured."""
-    classifier, marc = record["classifier"], record["marc"]
+    classifier = record["classifier"]
+    marc = ". ".join(f"{name}: {_settings(each)}" for name, each in record["marc"].items())
     return (
         f"{record['texts']} held-out generated texts that the classifier gets right. Classifier: small transformer, "
         f"{classifier['parameters']:,} parameters, {classifier['steps']} steps on {classifier['training_texts']} "
-        f"texts, right on {classifier['accuracy']:.1%} of {classifier['accuracy_texts']} others. MaRC: "
-        f"{marc['steps']} steps, {marc['draws']} draws a step, smoothness {marc['smoothness']}, sparsity "
-        f"{marc['sparsity']}, flips {marc['flips']:.0%}, noise {marc['noise']}. Figures in points of 100, means with "
+        f"texts, right on {classifier['accuracy']:.1%} of {classifier['accuracy_texts']} others. "
+        f"{marc}. Figures in points of 100, means with "
         "95 % bootstrap intervals over texts. Sufficiency and comprehensiveness: ERASER's AOPC over the best 1, 5, 10, "
         "20 and 50 % of the tokens, taken out, or replaced by PAD, which is what MaRC optimises. F1 and IoU: of as "
         "many best tokens as the given reason has. All methods together took "
         f"{float(np.median(record['seconds_all_methods'])):.2g} s a text (median) on {record['cpu']}, "
         f"{record['threads']} thread(s), beside other work; torch {record['torch']}, seed {record['seed']}."
     )
+
+
+def _settings(marc: dict[str, Any]) -> str:
+    return (
+        f"{'at most ' if marc['settles'] else ''}{marc['steps']} steps, draws a step: {marc['draws']}, smoothness "
+        f"{marc['smoothness']}, sparsity {marc['sparsity']}, flips {marc['flips']:.0%} each way, noise {marc['noise']}"
+    )
+
+
+def _cut_cells(cut: dict[str, list[float]]) -> list[str]:
+    return [cell(cut[each], 1.0 if each == "spans" else 100.0) for each in CUT_FIGURES]
 
 
 def cell(values: Sequence[float], scale: float) -> str:

@@ -74,8 +74,13 @@ class Method:
 
     @property
     def steps(self) -> int:
-        """Its own number of steps."""
+        """Its own number of steps, or the most of them."""
         return self.config.steps
+
+    @property
+    def settles(self) -> bool:
+        """Whether it ends before its steps do once a mask has settled."""
+        return isinstance(self.config, MarcConfig)
 
 
 def optimise_images(
@@ -123,7 +128,7 @@ METHODS: dict[str, Method] = {
     ),
     "marc": _marc("a smooth mask a picture (arXiv 2508.11388)"),
     "marc-blur": _marc(
-        "the same over the picture's own blur in place of black, white and the mean colour",
+        "the same over the picture's own blur, whatever the classifier",
         MarcConfig(background=BLUR),
     ),
     "optimise": Method(optimise_images, "a free map a picture down the objective of training", OptimiseConfig()),

@@ -100,14 +100,14 @@ def test_a_picture_that_cannot_be_read_stops_the_row(photos: list[Path], tmp_pat
         measure_row(explainer, Judged(RIGHT), broken, SETTINGS, 4, tmp_path / "work.jsonl")
 
 
-@pytest.mark.parametrize("name", ["optimise", "marc"])
-def test_a_method_is_a_rival(tmp_path: Path, name: str):
+@pytest.mark.parametrize(("name", "spent"), [("optimise", "2 steps"), ("marc", "at most 2 steps")])
+def test_a_method_is_a_rival(tmp_path: Path, name: str, spent: str):
     classifier = make_run(tmp_path / "run", "tapped").classifier
     images = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), dtype=np.uint8)
     rival = method_rival(name, classifier, 2)
     maps = rival.maps(images, np.array([0, 1]), 0)
     assert (maps.shape, maps.dtype) == ((2, 32, 32), np.float32)
-    assert (rival.name, rival.stated) == (name, f"{METHODS[name].about}; 2 steps")
+    assert (rival.name, rival.stated) == (name, f"{METHODS[name].about}; {spent}")
 
 
 @pytest.mark.parametrize(("name", "said"), [("flint", "has no map to judge"), ("lime", "is unknown")])
@@ -119,7 +119,9 @@ def test_a_row_that_cannot_be_judged_says_why(name: str, said: str, tmp_path: Pa
 
 
 def test_every_row_of_a_method_is_one():
-    assert {name for name, row in ROWS.items() if row.per_image} <= set(METHODS)
+    methods = {name for name, row in ROWS.items() if row.per_image}
+    assert methods <= set(METHODS)
+    assert all(ROWS[name].settles == METHODS[name].settles for name in methods)
 
 
 def test_the_page_pairs_pictures_marks_reduced_steps_and_says_what_is_missing():
@@ -129,6 +131,7 @@ def test_the_page_pairs_pictures_marks_reduced_steps_and_says_what_is_missing():
     assert "| +0.200 (+0.200 to +0.200) |" in page  # no win over a method that was cut short
     full = page_from_records([ours, record("marc", [0.3, 0.5, 0.4], steps=200, own_steps=200)])
     assert "| **+0.200 (+0.200 to +0.200)** |" in full and "reduced** |" not in full
+    assert "| MaRC | no: gradients, step after step | ≤ 200 | 0.5 cpu |" in full
     assert "| FLINT | yes, as attributes (`export --attributes`) |  |  | – |" in page
     assert "Not measured here: per-image optimum of our objective" in page
     assert "3 pictures of photos" in page

@@ -54,11 +54,19 @@ def test_the_study_is_written_as_record_and_page_and_its_classifier_kept(tmp_pat
     assert record["kind"] == "whymask.rationales"
     assert tuple(record["methods"]) == METHODS
     assert 1 <= record["texts"] <= 3
+    assert {name: each["steps"] for name, each in record["marc"].items()} == dict.fromkeys(METHODS[:2], 3)
+    assert {name: each["settles"] for name, each in record["marc"].items()} == dict(
+        zip(METHODS[:2], (False, True), strict=True)
+    )
+    assert tuple(record["cuts"]) == METHODS[:2]
     for figures in record["methods"].values():
         assert {len(values) for values in figures.values()} == {record["texts"]}
         assert all(0.0 <= value <= 1.0 for value in figures["f1"] + figures["iou"])
     page = out.with_suffix(".md").read_text()
     assert "MaRC less gradient × input: token F1" in page
+    assert "MaRC less MaRC, as published: token F1" in page
+    assert "MaRC: 3 steps, draws a step: 4, smoothness 0.1" in page
+    assert "MaRC, as published: at most 3 steps, draws a step: 1, smoothness 1.2" in page
     assert f"{record['texts']} held-out generated texts" in page
     study(count=1, steps=2, kept=tmp_path / "clf", out=tmp_path / "again.json")
     assert json.loads((tmp_path / "again.json").read_text())["classifier"] == record["classifier"]
@@ -72,4 +80,4 @@ def test_a_folder_that_keeps_no_classifier_is_one_message(tmp_path: Path):
 
 def test_nothing_to_explain_is_one_message():
     with pytest.raises(InputError, match="no held-out text with an opinion is classified right; train for longer"):
-        measure(None, [], None)  # type: ignore[arg-type]
+        measure(None, [], {}, 0)  # type: ignore[arg-type]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
@@ -15,15 +16,20 @@ from whymask.runtime.errors import InputError
 from whymask.train.classifier import FrozenClassifier, InputRule
 from whymask.train.marc.confidence import log_confidence
 from whymask.train.marc.pictures import (
+    CONVOLUTIONAL,
+    OTHER,
+    Family,
     MarcConfig,
     backgrounds_of,
     explain_images,
+    family_of,
     losses,
     marc_masks,
-    sigmoid_share_of,
+    mask_of,
+    settings_for,
     variation,
 )
-from whymask.train.marc.windowed_sum import rings, windowed_sum
+from whymask.train.marc.windowed_sum import reach_of, rings, windowed_sum
 
 SIZE = 16
 
@@ -114,10 +120,10 @@ def test_a_certain_class_still_has_a_gradient():
 
 
 def test_the_loss_of_a_picture_is_the_papers_sum(classifier: FrozenClassifier):
-    """By hand for a constant mask, of which TV is 0 in the middle of nowhere: radius 0 makes m = sigmoid(w)."""
+    """By hand for a constant mask, of which TV is 0: radius 0 makes m = sigmoid(w)."""
     pixels, target = quadrant_pictures(1, SIZE)
     x = classifier.normalise(pixels)
-    config = MarcConfig(radius=0)
+    config = settings_for(classifier, MarcConfig(radius=0))
     backgrounds = backgrounds_of(classifier, x, "colours")
     weight, sigma = torch.full((1, SIZE, SIZE), 0.5), torch.full((1, SIZE, SIZE), 1.2)
     m = 1 / (1 + math.exp(-0.5))
@@ -127,23 +133,68 @@ def test_the_loss_of_a_picture_is_the_papers_sum(classifier: FrozenClassifier):
             logits = classifier(share * x + (1 - share) * b)[0]
             p = 0.9 * logits.softmax(0)[target[0]] + 0.1 * logits[target[0]].sigmoid()
             decision -= math.log(p if sign > 0 else 1 - p) / 3
-    expected = decision - 1.2 * math.log(1.2) + m**2
-    found = losses(classifier, x, target, backgrounds, weight, sigma, config)
-    assert float(found) == pytest.approx(expected, abs=1e-5)
+    expected = decision - 1.2 * math.log(1.2) + 0.6 * m**2
+    loss, mean = losses(classifier, x, target, backgrounds, weight, sigma, config)
+    assert float(loss) == pytest.approx(expected, abs=1e-5)
+    assert float(mean) == pytest.approx(m)
 
 
-def test_variation_is_the_mean_step_of_both_directions():
+def test_every_term_of_the_loss_moves_weights_or_widths(classifier: FrozenClassifier):
+    pixels, target = quadrant_pictures(1, SIZE)
+    x = classifier.normalise(pixels)
+    generator = torch.Generator().manual_seed(2)
+    backgrounds = backgrounds_of(classifier, x, "colours")
+
+    def gradient(**weights: float) -> torch.Tensor:
+        weight = torch.randn(1, SIZE, SIZE, generator=generator.manual_seed(2)).requires_grad_(True)
+        sigma = torch.full_like(weight, 1.2).requires_grad_(True)
+        off = {"smoothness": 0.0, "sparsity": 0.0, "tv": 0.0}
+        loss, _ = losses(classifier, x, target, backgrounds, weight, sigma, MarcConfig(**{**off, **weights}))
+        return torch.cat([each.flatten() for each in torch.autograd.grad(loss.sum(), (weight, sigma))])
+
+    decision = gradient()
+    assert float(decision.abs().sum()) > 0
+    for term in ("smoothness", "sparsity", "tv"):
+        assert float((gradient(**{term: 1.0}) - decision).abs().sum()) > 1e-3, term
+
+
+def test_variation_is_the_squared_step_to_four_neighbours_a_pixel():
     mask = torch.tensor([[[0.0, 1.0], [0.0, 0.5]]])
-    assert variation(mask).tolist() == pytest.approx([0.25 + 0.75])
+    down, right, falling, rising = 0.0 + 0.25, 1.0 + 0.25, 0.25, 1.0
+    assert variation(mask).tolist() == pytest.approx([(down + right + falling + rising) / 4])
 
 
-def test_the_quadrant_that_decides_is_found(classifier: FrozenClassifier):
-    pixels, target = quadrant_pictures(2, SIZE)
-    masks = explain_images(classifier, pixels, target, steps=150)
-    assert masks.shape == (2, SIZE, SIZE)
+def test_outside_the_picture_weights_and_widths_go_on_as_at_its_rim():
+    """A constant picture has a constant mask; a bright rim spreads from outside, too."""
+    weight, sigma = torch.full((1, 9, 11), 0.3), torch.full((1, 9, 11), 1.5)
+    flat = mask_of(weight, sigma, 20)
+    assert torch.allclose(flat, flat[:, :1, :1].expand_as(flat), atol=1e-6)
+    weight[0, :, -1] = 2.0
+    reach = reach_of(sigma)
+    wide_weight = torch.cat([weight, weight[:, :, -1:].expand(-1, -1, reach)], 2)
+    by_hand = mask_of(wide_weight, torch.full_like(wide_weight, 1.5), 20)[:, :, :11]
+    assert torch.allclose(mask_of(weight, sigma, 20), by_hand, atol=1e-6)
+
+
+def test_a_rim_of_the_reach_is_as_good_as_one_of_the_whole_window():
+    generator = torch.Generator().manual_seed(3)
+    weight = torch.randn(2, 12, 12, generator=generator, dtype=torch.float64)
+    sigma = 0.6 + torch.rand(2, 12, 12, generator=generator, dtype=torch.float64)
+    assert reach_of(sigma) < 20
+    wide = [nn.functional.pad(each[:, None], [20] * 4, mode="replicate")[:, 0] for each in (weight, sigma)]
+    whole = torch.sigmoid(direct_sum(wide[0], wide[1], 20)[:, 20:-20, 20:-20])
+    assert torch.allclose(mask_of(weight, sigma, 20), whole, atol=1e-9)
+
+
+def test_the_quadrant_that_decides_is_found():
+    side = 32  # TV is a sum over edges a pixel: on fewer pixels it holds the mask together
+    classifier = quadrant_classifier(side)
+    pixels, target = quadrant_pictures(2, side)
+    masks = explain_images(classifier, pixels, target, steps=300)
+    assert masks.shape == (2, side, side)
     assert masks.dtype == torch.float32
     assert 0.0 <= float(masks.min()) <= float(masks.max()) <= 1.0
-    half = SIZE // 2
+    half = side // 2
     inside, whole = masks[:, half:, half:].mean((1, 2)), masks.mean((1, 2))
     assert (inside > 2 * (4 * whole - inside) / 3).all()
     kept = (masks >= 0.5).float()[:, None]
@@ -157,11 +208,35 @@ def test_pictures_do_not_depend_on_their_neighbours(classifier: FrozenClassifier
     assert torch.allclose(together[1:], alone, atol=1e-4)
 
 
-def test_a_picture_without_progress_ends_early(classifier: FrozenClassifier):
-    pixels, target = quadrant_pictures(1, SIZE)
+def steps_until(classifier: FrozenClassifier, pixels: torch.Tensor, target: torch.Tensor, config: MarcConfig) -> int:
+    """How many steps these pictures took."""
     told: list[int] = []
-    marc_masks(classifier, pixels, target, MarcConfig(steps=30, patience=3, progress=100.0), told.append)
-    assert told == [1, 2, 3, 4]  # the first step is progress from nothing
+    marc_masks(classifier, pixels, target, config, told.append)
+    assert told == list(range(1, len(told) + 1))
+    return len(told)
+
+
+def test_a_settled_mask_ends(classifier: FrozenClassifier):
+    """The step after the least is the first that may be the last, as published."""
+    asked = quadrant_pictures(1, SIZE)
+    settled = MarcConfig(steps=30, least_steps=3, settled=1.0, widest=1.0)
+    assert steps_until(classifier, *asked, settled) == 4
+    assert steps_until(classifier, *asked, replace(settled, settled=-1.0)) == 30
+    assert steps_until(classifier, *asked, replace(settled, widest=0.1)) == 30
+
+
+def test_a_mask_that_has_settled_rests_while_others_go_on(classifier: FrozenClassifier):
+    """Adam's momentum would move it on."""
+    pixels, target = quadrant_pictures(2, SIZE)
+    plain = torch.full_like(pixels[:1], 128.0)
+    both, classes = torch.cat([pixels[:1], plain]), torch.cat([target[:1], target[:1]])
+    config = MarcConfig(steps=40, least_steps=5, settled=0.05, widest=1.0)
+    ended = [steps_until(classifier, both[i : i + 1], classes[i : i + 1], config) for i in range(2)]
+    assert ended[0] < ended[1] < 40
+    together = marc_masks(classifier, both, classes, config)
+    for i in range(2):
+        alone = marc_masks(classifier, both[i : i + 1], classes[i : i + 1], config)
+        assert torch.allclose(together[i : i + 1], alone, atol=1e-4)
 
 
 def test_no_step_gives_the_start_and_leaves_the_classifier(classifier: FrozenClassifier):
@@ -173,7 +248,7 @@ def test_no_step_gives_the_start_and_leaves_the_classifier(classifier: FrozenCla
     assert classifier.sha256() == before
 
 
-def test_only_convolutional_maps_get_the_sigmoid(classifier: FrozenClassifier):
+def test_a_transformer_gets_the_settings_of_its_family(classifier: FrozenClassifier):
     class Windows(Quadrant):
         def __init__(self) -> None:
             super().__init__(SIZE, gain=1.0, normalised=False)
@@ -186,14 +261,18 @@ def test_only_convolutional_maps_get_the_sigmoid(classifier: FrozenClassifier):
             return logits
 
     other = FrozenClassifier(Windows(), "tests:windows", InputRule(SIZE, SIZE), taps=("back",))
-    assert (sigmoid_share_of(classifier), sigmoid_share_of(other)) == (0.1, 0.0)
+    assert (family_of(classifier), family_of(other)) == (CONVOLUTIONAL, OTHER)
+    assert CONVOLUTIONAL == Family(sigmoid_share=0.1, sparsity=0.6, background="colours")
+    assert settings_for(other, MarcConfig()) == MarcConfig(sparsity=0.25, background="blur")
+    given = MarcConfig(sparsity=0.0, background="colours")
+    assert settings_for(other, given) == given
 
 
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"steps": -1}, "marc: -1 steps, patience 20, learning rate 0.03; expected no negative"),
-        ({"patience": 0}, "a patience of at least 1"),
+        ({"steps": -1}, "marc: -1 steps, 250 at least, learning rate 0.03; expected no negative"),
+        ({"least_steps": -1}, "marc: 7500 steps, -1 at least, learning rate 0.03; expected no negative"),
         ({"least_sigma": 2.0}, "expected 0 < least_sigma ≤ sigma"),
         ({"background": "grey"}, "marc: background is 'grey', expected one of colours, blur"),
     ],

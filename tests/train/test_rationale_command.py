@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from whymask.runtime.errors import InputError
 from whymask.train.text import cli
 from whymask.train.text.cli import load_text_classifier, rationale, text_from_argument
 from whymask.train.text.fit_transformer import TextFitConfig, fit_word_classifier
-from whymask.train.text.marc import TextMarcConfig
+from whymask.train.text.marc import PUBLISHED, TextMarcConfig
 from whymask.train.text.rationale import rationale_from_text
 from whymask.train.text.show import HIGHLIGHT, page, rich_text
 from whymask.train.text.transformer import TransformerShape, WordClassifier, save_classifier
@@ -43,6 +44,21 @@ def test_the_record_holds_spans_with_character_offsets(opinions: None):
     assert any("good" in span["text"] for span in record["spans"])
     assert all(TEXT[part["start"] : part["end"]] == part["text"] for part in record["spans"] + record["tokens"])
     assert record["settings"]["steps"] == 90
+
+
+def test_the_authors_settings_can_be_asked_for(opinions: None):
+    done = CliRunner().invoke(APP, [TEXT, "--json", "--model", "any", "--as-published", "--seed", "3"])
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["settings"] == asdict(replace(PUBLISHED, seed=3))
+    own = json.loads(run(TEXT, "--json").stdout)["settings"]
+    assert own == asdict(TextMarcConfig(steps=90))
+
+
+@pytest.mark.parametrize("option", [["--as-published"], ["--steps", "3"]])
+def test_a_graph_is_not_told_how_to_optimise(option: list[str]):
+    done = CliRunner().invoke(APP, [TEXT, "--model", "reviews.onnx", *option])
+    assert done.exit_code != 0
+    assert f"{option[0]}: reviews.onnx is a graph, whose one pass optimises nothing" in " ".join(done.output.split())
 
 
 def test_another_class_is_explained_from_a_file_into_a_page(opinions: None, tmp_path: Path):

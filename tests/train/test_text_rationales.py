@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from opinion_classifier import OpinionClassifier
 from whymask.runtime.errors import InputError
 from whymask.train.text.attributions import gradient_times_input, occlusion, random_scores
 from whymask.train.text.classifier import Tokens, class_from_label
-from whymask.train.text.marc import TextMarcConfig, explain_text, mix, token_mask
+from whymask.train.text.marc import PUBLISHED, TextMarcConfig, explain_text, flipped, is_settled, mix, token_mask
 from whymask.train.text.measures import (
     agreement,
     aopc,
@@ -65,6 +66,53 @@ def test_a_seed_repeats_special_tokens_are_out_and_steps_are_told():
     assert float(first[0]) == float(first[-1]) == 0.0
     assert told == [1, 2, 3]
     assert not torch.equal(first, explain_text(classifier, tokens, 1, TextMarcConfig(steps=3, seed=5)))
+
+
+def test_flips_set_a_share_to_nothing_another_to_one_and_leave_what_both_drew():
+    mask = torch.full((200, 100), 0.3)
+    drawn = flipped(mask, 0.2, torch.Generator().manual_seed(0))
+    shares = [float((drawn == value).float().mean()) for value in (0.0, 1.0, 0.3)]
+    assert shares == pytest.approx([0.16, 0.16, 0.68], abs=0.01)
+    assert len(drawn.unique()) == 3
+    assert torch.equal(flipped(mask, 0.0, torch.Generator()), mask)
+
+
+@pytest.mark.parametrize(
+    ("step", "mean", "before", "settled"),
+    [
+        (200, 0.30, 0.304, True),
+        (200, 0.30, 0.306, False),  # still falls
+        (150, 0.30, 0.301, False),  # too early for so wide a mask …
+        (150, 0.29, 0.291, True),  # … not for this one
+        (50, 0.19, 0.20, True),  # a narrow mask may fall faster
+        (50, 0.19, 0.21, False),
+        (850, 0.45, 0.45, False),  # too wide ever to settle
+    ],
+)
+def test_a_mask_has_settled_by_the_authors_rule(step: int, mean: float, before: float, settled: bool):
+    assert is_settled(step, mean, before) == settled
+
+
+def test_a_settled_mask_ends_before_the_steps_do():
+    classifier, told = OpinionClassifier(), []
+    mask = explain_text(classifier, classifier.tokenise(TEXT), 1, PUBLISHED, told.append)
+    assert told[-1] == len(told) < 900 and len(told) % 50 == 0
+    assert float(mask.mean()) < 0.45
+    told.clear()
+    explain_text(classifier, classifier.tokenise(TEXT), 1, replace(PUBLISHED, settles=False, steps=301), told.append)
+    assert len(told) == 301
+
+
+def test_pieces_of_a_word_share_its_mask():
+    text = "un-known goodness, good"
+    spans = ((0, 2), (2, 3), (3, 8), (9, 13), (13, 17), (17, 18), (19, 23))
+    tokens = Tokens(text, (1, 1, 1, 2, 1, 1, 2), spans, (False,) * 7)
+    assert tokens.words.tolist() == [0, 1, 2, 3, 3, 4, 5]
+    mask = explain_text(OpinionClassifier(), tokens, 1, TextMarcConfig(steps=20))
+    assert mask[3] == mask[4]
+    assert len(mask.unique()) == 6
+    framed = Tokens("so good", (1, 1, 2, 1), ((0, 0), (0, 2), (3, 7), (0, 0)), (True, False, False, True))
+    assert framed.words.tolist() == [0, 1]
 
 
 def test_mixing_goes_from_pad_to_the_word():

@@ -57,6 +57,11 @@ def windowed_sum(weight: Tensor, sigma: Tensor, radius: int = RADIUS) -> Tensor:
     return total
 
 
+def reach_of(sigma: Tensor, radius: int = RADIUS) -> int:
+    """How far along one axis the widest Gaussian is not yet negligible, at most `radius`."""
+    return _reach(_rings_that_count(sigma.detach(), radius))
+
+
 @lru_cache(maxsize=8)
 def rings(radius: int) -> tuple[tuple[int, Offsets], ...]:
     """Offsets (rows, columns) of the window by their squared length, shortest first."""

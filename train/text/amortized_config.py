@@ -25,7 +25,7 @@ class AmortizedConfig:
         ranked: weight of the same two decisions at an area drawn anew for each text, so that the order of tokens is
             right at every area and not at one; 0 trains MaRC's objective alone.
         least_area, most_area: between which that area is drawn, logarithmically, in (0, 1).
-        flips: share of the tokens whose m becomes 1 − m, drawn anew at each step.
+        flips: share of the tokens whose m is set to 0, and of those for which it is set to 1, drawn anew at each step.
         noise: deviation of the noise on embeddings, in deviations of the text's own embeddings.
         holdout: share of the texts that are kept for the threshold.
         alpha, delta: the threshold promises to keep 1 − alpha of the decisions with confidence 1 − delta.

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from whymask.train.marc.confidence import log_confidence
 from whymask.train.text.amortized_config import AmortizedConfig
-from whymask.train.text.marc import mix
+from whymask.train.text.marc import flipped, mix
 from whymask.train.text.reading import ReadableClassifier, TextBatch
 
 
@@ -117,14 +117,11 @@ def _decisions(
 ) -> tuple[Tensor, Tensor]:
     """−log P_y of what is kept and −log(1 − P_y) of what is left, with flips and noise as in `text/marc.py`."""
     own, seen = asked.batch.own, asked.batch.seen
-    flipped = torch.rand(mask.shape, generator=generator) < config.flips
-    drawn = torch.where(flipped, 1.0 - mask, mask)
-    kept, left = (torch.where(own, part, 1.0) for part in (drawn, 1.0 - drawn))
-    noisy = asked.embeddings + config.noise * _deviation(asked) * torch.randn(
-        asked.embeddings.shape, generator=generator
-    )
-    shown = torch.cat([mix(noisy, asked.pad, kept), mix(noisy, asked.pad, left)])
-    logits = classifier.read(shown, torch.cat([seen, seen])).logits
+    drawn = flipped(mask, config.flips, generator)
+    parts = torch.stack([torch.where(own, part, 1.0) for part in (drawn, 1.0 - drawn)])
+    noise = torch.randn(*parts.shape, asked.embeddings.shape[2], generator=generator)
+    shown = mix(asked.embeddings, asked.pad, parts) + config.noise * _deviation(asked) * noise
+    logits = classifier.read(shown.flatten(0, 1), torch.cat([seen, seen])).logits
     sure, unsure = log_confidence(logits.float(), torch.cat([asked.target, asked.target]), 0.0)
     return -sure[: len(mask)].mean(), -unsure[len(mask) :].mean()
 

@@ -8,6 +8,7 @@ Letters: N tokens of a text, D width of an embedding, K embedded texts of one le
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -47,6 +48,21 @@ class Tokens:
     def own(self) -> Tensor:
         """Positions of the text's own tokens, int64."""
         return torch.tensor([i for i, special in enumerate(self.special) if not special])
+
+    @property
+    def words(self) -> Tensor:
+        """Number, from 0, of the word that each of the text's own tokens is a piece of, int64 (n,).
+
+        Pieces of one word adjoin, letter or digit to letter or digit; a punctuation mark is a word of its own.
+        """
+        spans = [span for span, special in zip(self.spans, self.special, strict=True) if not special]
+        begins = [not _adjoin(self.text, one, other) for one, other in itertools.pairwise(spans)]
+        return torch.tensor([0, *begins]).cumsum(0)
+
+
+def _adjoin(text: str, one: tuple[int, int], other: tuple[int, int]) -> bool:
+    """Whether a token goes on where the one before it ended, inside a word."""
+    return one[1] == other[0] > one[0] and text[other[0] - 1].isalnum() and text[other[0] : other[1]][:1].isalnum()
 
 
 class TextClassifier(Protocol):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,6 +16,7 @@ from whymask.runtime.progress import track
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from whymask.train.text.marc import TextMarcConfig
     from whymask.train.text.reading import ReadableClassifier
     from whymask.train.text.record import Rationale
 
@@ -43,8 +45,13 @@ def rationale(
     target: Annotated[
         str | None, typer.Option(metavar="LABEL", help="Class to explain. [default: the predicted one]")
     ] = None,
-    steps: Annotated[int, typer.Option(min=1, help="Steps of optimisation.")] = 150,
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="Of optimisation. [default: 150; as published at most 900]")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Of flips and noise.")] = 0,
+    as_published: Annotated[
+        bool, typer.Option("--as-published", help="The authors' settings, made for texts of hundreds of words.")
+    ] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the record, and nothing else, on standard output.")
     ] = False,
@@ -60,7 +67,7 @@ def rationale(
     if (text is None) == (rationales is None):
         raise InputError("rationale: expected either a text or --rationales FILE")
     try:
-        explain = explainer_of(model, target, steps, seed)
+        explain = explainer_of(model, target, steps, seed, as_published)
         if rationales is not None:
             _judge(rationales, explain, output, as_json)
             return
@@ -75,18 +82,26 @@ def rationale(
         _print(found, output)
 
 
-def explainer_of(model: str, target: str | None, steps: int, seed: int) -> Callable[[str], Rationale]:
+def explainer_of(
+    model: str, target: str | None, steps: int | None, seed: int, as_published: bool = False
+) -> Callable[[str], Rationale]:
     """What explains one text: MaRC for a classifier, one pass for a graph.
 
     Raises:
-        InputError: a graph is asked for another class than the predicted one.
+        InputError: a graph is asked for another class than the predicted one, or told how to optimise.
         ArtefactError, MissingExtra: as `load_text_classifier` and `whymask.runtime.load_text` raise them.
     """
     if not model.endswith(".onnx"):
         classifier = load_text_classifier(model)
-        return lambda text: _explained(classifier, text, target, steps, seed)
+        config = config_of(steps, seed, as_published)
+        return lambda text: _explained(classifier, text, target, config)
     if target is not None:
         raise InputError(f"--target {target}: {model} explains the predicted class alone; give a classifier's folder")
+    if as_published or steps is not None:
+        raise InputError(
+            f"{'--as-published' if as_published else '--steps'}: {model} is a graph, whose one pass optimises nothing; "
+            "leave it out, or give a classifier's folder"
+        )
     from whymask.runtime.text_explainer import load_text
     from whymask.train.text.by_graph import rationale_from_graph
 
@@ -151,14 +166,20 @@ def record_text(found: Rationale) -> str:
     return json.dumps(found.to_record(), ensure_ascii=False, indent=1) + "\n"
 
 
-def _explained(classifier: ReadableClassifier, text: str, target: str | None, steps: int, seed: int) -> Rationale:
+def config_of(steps: int | None, seed: int, as_published: bool) -> TextMarcConfig:
+    """MaRC's settings from what the command is told."""
+    from whymask.train.text.marc import PUBLISHED, TextMarcConfig
+
+    config = replace(PUBLISHED if as_published else TextMarcConfig(), seed=seed)
+    return config if steps is None else replace(config, steps=steps)
+
+
+def _explained(classifier: ReadableClassifier, text: str, target: str | None, config: TextMarcConfig) -> Rationale:
     from whymask.train.text.classifier import class_from_label
-    from whymask.train.text.marc import TextMarcConfig
     from whymask.train.text.rationale import rationale_from_text
 
     asked = None if target is None else class_from_label(classifier, target)
-    with track(steps, "rationale", "steps") as bar:
-        config = TextMarcConfig(steps=steps, seed=seed)
+    with track(config.steps, "rationale", "steps") as bar:
         return rationale_from_text(classifier, text, asked, config, on_step=lambda _: bar.advance())
 
 
