@@ -1,9 +1,10 @@
 """What a study of amortized explainers of texts does, whatever its texts and its classifier are.
 
 Beside each other on the same held-out texts: a head trained by MaRC's objective with the order of tokens held right
-at drawn areas (*student*), by MaRC's terms alone, and by copying MaRC's masks; MaRC itself, gradient × input,
-occlusion, and random scores. The three heads get the same processor time, MaRC's for the masks that are copied
-included. The student is exported, held to torch's answers, and timed in pairs with the classifier alone.
+at drawn areas (*student*), by MaRC's terms alone, and by copying MaRC's masks; MaRC itself, by our settings and by the
+authors', gradient × input, occlusion, and random scores. The three heads get the same processor time, MaRC's for the
+masks that are copied included. The student is exported, held to torch's answers, and timed in pairs with the classifier
+alone.
 
 Letters: n texts, N tokens of a text.
 """
@@ -19,7 +20,17 @@ from typing import TYPE_CHECKING, Any
 
 from whymask.benchmarks.amortized_work import Student, TaughtMasks, kept_student, taught_masks
 from whymask.benchmarks.rationale_texts import ReasonedText
-from whymask.benchmarks.rationales import GRADIENT, MARC, OCCLUSION, RANDOM, columns, cut_figures, figures_of
+from whymask.benchmarks.rationales import (
+    GRADIENT,
+    MARC,
+    MARC_PUBLISHED,
+    OCCLUSION,
+    RANDOM,
+    columns,
+    cut_figures,
+    figures_of,
+    marc_configs,
+)
 from whymask.benchmarks.text_latency import text_latency
 from whymask.runtime.errors import InputError, MissingExtra
 from whymask.runtime.progress import track
@@ -34,9 +45,10 @@ if TYPE_CHECKING:
     from whymask.train.text.reading import ReadableClassifier
 
 STUDENT, PLAIN, COPY = "student", "student, MaRC's terms alone", "student, copies MaRC"
-METHODS = (STUDENT, PLAIN, COPY, MARC, GRADIENT, OCCLUSION, RANDOM)
+METHODS = (STUDENT, PLAIN, COPY, MARC, MARC_PUBLISHED, GRADIENT, OCCLUSION, RANDOM)
 MASKS_SHARE = 0.5
 """Of the copying student's time that MaRC's masks take; the rest is for the copying."""
+MASK_FILES = {MARC: "judged.json", MARC_PUBLISHED: "judged-published.json"}
 NO_LIMIT = 1_000_000
 """Steps of a head whose training ends by time."""
 
@@ -50,13 +62,13 @@ class Plan:
 
     Attributes:
         config: of the student.
-        marc: fields of `TextMarcConfig`.
+        marc: fields of `TextMarcConfig`, by MARC, the teacher, and MARC_PUBLISHED.
         seconds: time limit of the latency's pairs.
         work: where heads and masks are kept; a study that was cut off goes on from it.
     """
 
     config: AmortizedConfig
-    marc: Mapping[str, Any]
+    marc: Mapping[str, Mapping[str, Any]]
     seconds: float
     work: Path
 
@@ -66,7 +78,7 @@ def plan_of(student_steps: int, steps: int, seconds: float, seed: int, work: Pat
 
     Args:
         student_steps: of the student's training.
-        steps: of MaRC a text.
+        steps: of MaRC a text; 0 takes each one's own number.
         seconds, work: see `Plan`.
         seed: of training and explanations.
 
@@ -77,10 +89,9 @@ def plan_of(student_steps: int, steps: int, seconds: float, seed: int, work: Pat
         import onnx  # noqa: F401
 
         from whymask.train.text.amortized_config import AmortizedConfig
-        from whymask.train.text.marc import TextMarcConfig
     except ModuleNotFoundError as error:
         raise MissingExtra(str(error.name), "export", "study amortized explainers of texts") from None
-    marc = dataclasses.asdict(TextMarcConfig(steps=steps, seed=seed))
+    marc = {name: dataclasses.asdict(config) for name, config in marc_configs(steps, seed).items()}
     return Plan(AmortizedConfig(steps=student_steps, seed=seed), marc, seconds, work)
 
 
@@ -109,12 +120,14 @@ def study_of(
     texts, held = split_texts([classifier.tokenise(text) for text in learn], plan.config)
     students = train_students(classifier, texts, plan)
     tokens = [classifier.tokenise(each.text) for each in judged]
-    taught = taught_masks(classifier, tokens, plan.marc, plan.work / "judged.json")
+    taught = {
+        name: taught_masks(classifier, tokens, plan.marc[name], plan.work / file) for name, file in MASK_FILES.items()
+    }
     run = run_from_head(classifier, students[STUDENT].head, texts, held, model, plan.work / "run", plan.config)
     methods = scores_by_method(classifier, students, taught, plan.config.seed)
     return {
         "texts": len(judged),
-        "marc": dict(plan.marc),
+        "marc": {name: dict(each) for name, each in plan.marc.items()},
         "config": dataclasses.asdict(plan.config),
         "students": {
             name: {"seconds": each.seconds, "steps": each.steps, "texts": each.texts} for name, each in students.items()
@@ -162,7 +175,7 @@ def train_students(classifier: ReadableClassifier, learn: Sequence[Tokens], plan
         work,
         lambda count: (fit_head(classifier, learn, plain, seconds=first.seconds, on_step=count), 0.0, len(learn)),
     )
-    taught = taught_masks(classifier, learn, plan.marc, work / "learn.json", MASKS_SHARE * first.seconds)
+    taught = taught_masks(classifier, learn, plan.marc[MARC], work / "learn.json", MASKS_SHARE * first.seconds)
     spent, copied = sum(taught.seconds), learn[: len(taught.masks)]
     left = max(first.seconds - spent, 1e-3)
     third = kept_student(
@@ -180,9 +193,9 @@ def train_students(classifier: ReadableClassifier, learn: Sequence[Tokens], plan
 
 
 def scores_by_method(
-    classifier: ReadableClassifier, students: dict[str, Student], taught: TaughtMasks, seed: int
+    classifier: ReadableClassifier, students: dict[str, Student], taught: Mapping[str, TaughtMasks], seed: int
 ) -> dict[str, Scores]:
-    """How each method but MaRC, whose masks are there, scores a text."""
+    """How each method scores a text; MaRC's masks are there."""
     import torch
 
     from whymask.train.text.amortized_fit import scored
@@ -196,9 +209,12 @@ def scores_by_method(
 
         return saliency
 
+    def made(masks: TaughtMasks) -> Scores:
+        return lambda number, tokens, target: masks.masks[number]
+
     return {
         **{name: of(student) for name, student in students.items()},
-        MARC: lambda number, tokens, target: taught.masks[number],
+        **{name: made(masks) for name, masks in taught.items()},
         GRADIENT: lambda number, tokens, target: gradient_times_input(classifier, tokens, target),
         OCCLUSION: lambda number, tokens, target: occlusion(classifier, tokens, target),
         RANDOM: lambda number, tokens, target: random_scores(tokens, seed + number),
@@ -209,7 +225,7 @@ def measure(
     classifier: ReadableClassifier,
     texts: Sequence[ReasonedText],
     methods: dict[str, Scores],
-    taught: TaughtMasks,
+    taught: Mapping[str, TaughtMasks],
     threshold: float,
 ) -> dict[str, Any]:
     """Judge every method on every text.
@@ -219,7 +235,7 @@ def measure(
         cut; `seconds`: of processor time by method, one value a text.
     """
     rows: dict[str, list[dict[str, float]]] = {name: [] for name in METHODS}
-    cuts: dict[str, list[dict[str, float]]] = {STUDENT: [], MARC: []}
+    cuts: dict[str, list[dict[str, float]]] = {name: [] for name in (STUDENT, *taught)}
     seconds: dict[str, list[float]] = {name: [] for name in METHODS}
     with track(len(texts), "judging", "texts") as bar:
         for number, each in enumerate(texts):
@@ -227,7 +243,7 @@ def measure(
             for name in METHODS:
                 begin = time.process_time()
                 scores = methods[name](number, tokens, each.label)
-                took = taught.seconds[number] if name == MARC else time.process_time() - begin
+                took = taught[name].seconds[number] if name in taught else time.process_time() - begin
                 seconds[name].append(round(took, 6))
                 rows[name].append(figures_of(classifier, tokens, each.label, scores, each.spans))
                 if name in cuts:

@@ -20,7 +20,7 @@ from whymask.benchmarks.program import publish, run_program
 from whymask.benchmarks.rationale_texts import make_texts
 from whymask.benchmarks.rationales import RESULTS, read_trained, right_texts, torch_facts, train_on_texts
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 KIND = "whymask.amortized-texts"
 STUDENT_TEXTS = 1500
 
@@ -31,7 +31,7 @@ app = typer.Typer(add_completion=False)
 def study(
     count: Annotated[int, typer.Option("-n", min=1, help="Held-out texts to judge on, at most.")] = 100,
     student_steps: Annotated[int, typer.Option(min=2, help="Steps of the student's training.")] = 150,
-    steps: Annotated[int, typer.Option(min=1, help="Steps of MaRC a text.")] = 150,
+    steps: Annotated[int, typer.Option(min=0, help="Of MaRC a text; 0 takes each one's own number.")] = 0,
     training_steps: Annotated[int, typer.Option(min=2, help="Steps of the classifier's training.")] = 500,
     seconds: Annotated[float, typer.Option(help="Time limit of the latency's pairs, s.")] = 20.0,
     seed: Annotated[int, typer.Option(help="Of texts, training and explanations.")] = 0,

@@ -10,7 +10,7 @@ import numpy as np
 
 from whymask.benchmarks.intervals import Interval
 from whymask.benchmarks.overlap import mean_interval
-from whymask.benchmarks.rationales_page import CUT_FIGURES, CUT_HEAD, FIGURES, HEAD, cell, signed
+from whymask.benchmarks.rationales_page import CUT_FIGURES, CUT_HEAD, FIGURES, HEAD, cell, marc_told, signed
 from whymask.benchmarks.tables import table
 
 CLAIM = "An amortized student beats its per-sample teacher"
@@ -116,7 +116,7 @@ def latency_told(latency: dict[str, Any]) -> str:
 
 def told(record: dict[str, Any], source: Source) -> str:
     """How it was measured."""
-    classifier, marc, promise, parity = (record[name] for name in ("classifier", "marc", "guarantee", "parity"))
+    classifier, promise, parity = (record[name] for name in ("classifier", "guarantee", "parity"))
     students = "; ".join(
         f"{name}: {each['steps']} steps on {each['texts']} texts, {each['seconds']:.1f} s"
         for name, each in record["students"].items()
@@ -129,8 +129,8 @@ def told(record: dict[str, Any], source: Source) -> str:
         f"{record['texts']} {source.texts}. Classifier: {source.classifier}, "
         f"{classifier['parameters']:,} parameters, right on {classifier['accuracy']:.1%} of "
         f"{classifier['accuracy_texts']} others. Head: {record['head_parameters']:,} parameters. Processor time of "
-        f"training, equal by design, masks that are copied included: {students}. MaRC: {marc['steps']} steps, "
-        f"{marc['draws']} draws a step. Figures in points of 100, means with 95 % bootstrap intervals over texts; "
+        f"training, equal by design, masks that are copied included: {students}. "
+        f"{marc_told(record['marc'])}. Figures in points of 100, means with 95 % bootstrap intervals over texts; "
         "sufficiency and comprehensiveness are ERASER's AOPC over the best 1, 5, 10, 20 and 50 % of the tokens, taken "
         f"out, or replaced by PAD, which is what student and MaRC optimise. {agreement}Threshold "
         f"{record['threshold']:.3f}: the rationale alone, PAD elsewhere, keeps "

@@ -32,7 +32,7 @@ from whymask.runtime.progress import track
 if TYPE_CHECKING:
     from whymask.train.text.hugging_face import HuggingFaceClassifier
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 KIND = "whymask.film-reviews"
 STUDENT_TEXTS, ACCURACY_TEXTS = 1500, 300
 CLASSIFIER, FACTS_FILE, KEPT = "classifier", "training.json", "classifier"
@@ -54,7 +54,7 @@ def study(
     ] = None,
     count: Annotated[int, typer.Option("-n", min=1, help="Held-out texts to judge on, at most.")] = 60,
     student_steps: Annotated[int, typer.Option(min=2, help="Steps of the student's training.")] = 150,
-    steps: Annotated[int, typer.Option(min=1, help="Steps of MaRC a text.")] = 150,
+    steps: Annotated[int, typer.Option(min=0, help="Of MaRC a text; 0 takes each one's own number.")] = 0,
     training_steps: Annotated[int, typer.Option(min=2, help="Steps of the classifier's training.")] = 500,
     seconds: Annotated[float, typer.Option(help="Time limit of the latency's pairs, s.")] = 20.0,
     seed: Annotated[int, typer.Option(help="Of parts, training and explanations.")] = 0,

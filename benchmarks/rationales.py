@@ -54,6 +54,16 @@ TRAINING_TEXTS, ACCURACY_TEXTS = 2000, 300
 Figures = dict[str, float]
 
 
+def marc_configs(steps: int, seed: int) -> dict[str, TextMarcConfig]:
+    """MaRC by our settings and by the authors', `steps` a text; 0 takes each one's own number."""
+    from whymask.train.text.marc import PUBLISHED, TextMarcConfig
+
+    configs = {MARC: TextMarcConfig(), MARC_PUBLISHED: PUBLISHED}
+    return {
+        name: dataclasses.replace(config, steps=steps or config.steps, seed=seed) for name, config in configs.items()
+    }
+
+
 def scores_of(
     classifier: ReadableClassifier, tokens: Tokens, target: int, configs: Mapping[str, TextMarcConfig], seed: int
 ) -> dict[str, Tensor]:
@@ -241,7 +251,6 @@ def study(
 ) -> None:
     """Train, explain, judge, write the record and its page."""
     try:
-        from whymask.train.text.marc import PUBLISHED, TextMarcConfig
         from whymask.train.text.transformer import save_classifier
     except ModuleNotFoundError as error:
         raise MissingExtra(str(error.name), "train", "explain texts") from None
@@ -252,9 +261,7 @@ def study(
     # Neither training nor accuracy saw these: another seed's texts.
     opinions = [each for each in make_texts(3 * count, seed + 2) if each.spans]
     texts = right_texts(classifier, opinions)[:count]
-    configs = {MARC: TextMarcConfig(), MARC_PUBLISHED: PUBLISHED}
-    if steps:
-        configs = {name: dataclasses.replace(config, steps=steps) for name, config in configs.items()}
+    configs = marc_configs(steps, seed)
     record = {
         "kind": "whymask.rationales",
         "schema": SCHEMA_VERSION,

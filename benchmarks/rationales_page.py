@@ -56,18 +56,22 @@ def finding(record: dict[str, Any]) -> str:
 def told(record: dict[str, Any]) -> str:
     """How it was measured."""
     classifier = record["classifier"]
-    marc = ". ".join(f"{name}: {_settings(each)}" for name, each in record["marc"].items())
     return (
         f"{record['texts']} held-out generated texts that the classifier gets right. Classifier: small transformer, "
         f"{classifier['parameters']:,} parameters, {classifier['steps']} steps on {classifier['training_texts']} "
         f"texts, right on {classifier['accuracy']:.1%} of {classifier['accuracy_texts']} others. "
-        f"{marc}. Figures in points of 100, means with "
+        f"{marc_told(record['marc'])}. Figures in points of 100, means with "
         "95 % bootstrap intervals over texts. Sufficiency and comprehensiveness: ERASER's AOPC over the best 1, 5, 10, "
         "20 and 50 % of the tokens, taken out, or replaced by PAD, which is what MaRC optimises. F1 and IoU: of as "
         "many best tokens as the given reason has. All methods together took "
         f"{float(np.median(record['seconds_all_methods'])):.2g} s a text (median) on {record['cpu']}, "
         f"{record['threads']} thread(s), beside other work; torch {record['torch']}, seed {record['seed']}."
     )
+
+
+def marc_told(marc: dict[str, dict[str, Any]]) -> str:
+    """MaRC's settings by the name of the method."""
+    return ". ".join(f"{name}: {_settings(each)}" for name, each in marc.items())
 
 
 def _settings(marc: dict[str, Any]) -> str:

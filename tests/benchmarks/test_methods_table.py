@@ -135,7 +135,7 @@ def test_the_page_pairs_pictures_marks_reduced_steps_and_says_what_is_missing():
     assert "| FLINT | yes, as attributes (`export --attributes`) |  |  | – |" in page
     assert "Not measured here: per-image optimum of our objective" in page
     assert "3 pictures of photos" in page
-    assert "- MaRC: what it is. Time: a clock." in page
+    assert "- MaRC: what it is. Time: a clock, a processor." in page
     timed = page_from_records([ours, its | {"clock": "wall clock on 2 core(s)"}])
     assert "| 60 of 200, **reduced** | 0.5 wall |" in timed
     tied = page_from_records([ours, record("cam", [0.5, 0.7, 0.6])])
