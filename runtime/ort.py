@@ -32,8 +32,6 @@ CUDA = "CUDAExecutionProvider"
 TENSORRT = "TensorrtExecutionProvider"
 SHORT_NAMES = {"cpu": CPU, "cuda": CUDA, "tensorrt": TENSORRT}
 """What a user may say instead of ONNX Runtime's own names."""
-PREFERRED = (CUDA, CPU)
-"""Order of choice. TensorRT's provider builds an engine for minutes at the first run, so it must be asked for."""
 HELPERS = {CPU: (), CUDA: (CPU,), TENSORRT: (CUDA, CPU)}
 """Providers that may take the operators which the first one lacks."""
 DTYPES = {"float": "float32", "double": "float64"}
@@ -203,6 +201,7 @@ def _full_name(ort: Any, provider: str) -> str:
 
 def _best_session(ort: Any, path: Path, new_options: Callable[[], Any]) -> Any:
     listed = ort.get_available_providers()
+    # TensorRT's provider builds an engine for minutes at the first run, so it must be asked for.
     # onnxruntime-gpu lists CUDA on every machine and writes errors to the terminal when it cannot load: ask the driver.
     if CUDA in listed and cuda_driver().devices:
         try:
