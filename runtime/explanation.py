@@ -241,7 +241,7 @@ class Explanation:
         outputs = {names.LOGITS: self.logits, names.SALIENCY: saliency}
         threshold = self._threshold if self._overridden else REFINED_THRESHOLD
         given = (self.card, self.picture, self.target, threshold, self._area, self._classify)
-        return Explanation(outputs, *given, refined=refined)
+        return Explanation(outputs, *given, refined=refined, against=self._against)
 
     def cut_at(self, threshold: float) -> Explanation:
         """The same decision and saliency with another cut; arrays and picture are shared.
