@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from whymask.runtime.backends import Backend
-from whymask.runtime.card import ATTRIBUTES, CLASSES, Card
+from whymask.runtime.card import ATTRIBUTES, CLASSES, PRECISIONS, Card
 from whymask.runtime.errors import ArtefactError
 from whymask.runtime.from_json import dataclass_from_record
 from whymask.runtime.parity import TOLERANCES, Tolerances
 
-FROM_LOOSEST = ("int8", "fp16", "fp32")
+FROM_LOOSEST = PRECISIONS
 """Precisions; the first that one of two forms has decides the bounds of both, the later form is the reference."""
 
 

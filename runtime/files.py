@@ -32,7 +32,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
     path = Path(path)
     with _writing(path):
         if not path.name or path.is_dir():
-            raise ArtefactError(f"{path}: a folder, expected the name of a file to write")
+            raise ArtefactError(f"{path}: cannot be written (a folder is there); give the name of a file")
         temporary = path.with_name(f".{path.stem[:STEM]}.{secrets.token_hex(4)}{path.suffix}")
         path.parent.mkdir(parents=True, exist_ok=True)
     try:

@@ -121,7 +121,7 @@ class OrtBackend(Closing):
                 )
             try:
                 self._card = Card.from_json(text)
-            except (ArtefactError, TypeError) as error:
+            except ArtefactError as error:
                 raise ArtefactError(f"{self._path}: {error}") from error
         return self._card
 

@@ -67,7 +67,7 @@ def test_a_name_is_too_long_only_where_the_files_own_name_is(tmp_path: Path):
 def test_a_folder_in_the_files_place_is_named(tmp_path: Path):
     (tmp_path / "there").mkdir()
     for path in (tmp_path / "there", Path(".")):
-        with pytest.raises(ArtefactError, match=r": a folder, expected the name of a file to write$"):
+        with pytest.raises(ArtefactError, match=r": cannot be written \(a folder is there\); give the name of a file$"):
             write_atomically(path, "x")
 
 
