@@ -27,6 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from whymask.runtime.certificate import Classify, graph_picture, shown, softmax, stands
+from whymask.runtime.checks import is_within
 from whymask.runtime.errors import InputError
 from whymask.runtime.growth import Growth
 from whymask.runtime.images import Window, check_sizes, window_of
@@ -133,8 +134,8 @@ def instances_of(
     Raises:
         InputError: a share out of range.
     """
-    if not 0.0 <= least_share <= 1.0:
-        raise InputError(f"least_share: got {least_share}, expected a share of the mask in [0, 1]")
+    if not is_within(least_share, 0.0, 1.0):
+        raise InputError(f"least_share: got {least_share!r}, expected a share of the mask in [0, 1]")
     labels, count = label_regions(whole.mask)
     if not count:
         return []
