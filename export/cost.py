@@ -35,8 +35,8 @@ def cost_of(fused: onnx.ModelProto, classifier: onnx.ModelProto) -> dict[str, fl
         `classifier_macs` and `classifier_nodes` of the classifier alone; `explainer_macs` and `explainer_nodes` of the
         explainer inside the fused graph; `macs` and `nodes` of the whole fused graph, `added_macs` and `added_nodes`
         of it over the classifier alone; `parameters`, the weights that the fused file stores, floating or in 8 bits;
-        `classifier_passes`, how often the fused graph runs the classifier: once, and once a certificate. In INT8 the pairs around
-        activations count as `nodes`, of neither part.
+        `classifier_passes`, how often the fused graph runs the classifier: once, and once a certificate. In INT8
+        the pairs around activations count as `nodes`, of neither part.
     """
     macs, alone = multiply_adds(fused), multiply_adds(classifier)
     nodes, nodes_alone = len(fused.graph.node), len(classifier.graph.node)

@@ -277,7 +277,7 @@ def _open_batch(config: ExportConfig) -> int | None:
     return config.max_batch if config.has_dynamic_batch else None
 
 
-def _with_facts(card: Card, config: ExportConfig, models: _Models, quantised: Mapping[str, object]) -> Card:
+def _with_facts(card: Card, config: ExportConfig, models: _Models, quantised: dict[str, object]) -> Card:
     """The card with what is known once the graphs that ship are there."""
     saliency = models.fused.graph.output[config.outputs.index(SALIENCY)].type.tensor_type.shape.dim
     return replace(

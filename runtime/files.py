@@ -27,7 +27,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
         path: where the finished file goes; an older file there is replaced in one step.
 
     Raises:
-        ArtefactError: `path` is a folder, its folder cannot be made, or the temporary file cannot be written or renamed.
+        ArtefactError: `path` is a folder, its folder cannot be made, or the file cannot be written or renamed.
     """
     path = Path(path)
     with _writing(path):

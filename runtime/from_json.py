@@ -105,7 +105,7 @@ def _fits(value: object, hint: Any) -> bool:
         # A whole number is a number, and true is neither, though Python takes it for 1.
         taken = (int, float) if hint is float else hint
         return isinstance(value, taken) and isinstance(value, bool) == (hint is bool)
-    return isinstance(value, hint) if dataclasses.is_dataclass(hint) else True
+    return isinstance(value, hint) if isinstance(hint, type) and dataclasses.is_dataclass(hint) else True
 
 
 def _words(hint: Any) -> str:

@@ -172,7 +172,9 @@ def test_a_real_difference_in_a_map_of_nearly_nothing_is_caught():
     reference["saliency"][0] = actual["saliency"][0] = 1e-9 * reference["saliency"][0]
     reference["mask"][0] = actual["mask"][0] = 0
     actual["saliency"][0, 2, 3] = 0.3
-    with pytest.raises(ParityError, match=r"saliency_max is 0\.3, allowed ≤ 0\.002; saliency_rank is 0\.\d+, allowed ≥"):
+    with pytest.raises(
+        ParityError, match=r"saliency_max is 0\.3, allowed ≤ 0\.002; saliency_rank is 0\.\d+, allowed ≥"
+    ):
         check(compare(reference, actual, TOLERANCES["fp32"]), TOLERANCES["fp32"])
     actual["saliency"][0] = 1e-5 * actual["saliency"][1]
     reference["saliency"][0] = 1e-5 - actual["saliency"][0]
