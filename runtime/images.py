@@ -280,7 +280,7 @@ def _read(opened: Any, name: str) -> Picture:
 
 
 def _undecodable(name: object, error: Exception) -> InputError:
-    """The error for whatever a decoder raised: parsers of foreign bytes raise OSError, SyntaxError, struct.error, more."""
+    """The error for whatever a decoder raised: OSError, SyntaxError, struct.error, as its parser meets such bytes."""
     reason = (isinstance(error, OSError) and error.strerror) or str(error).removesuffix(f" {str(name)!r}")
     return InputError(f"{name}: cannot be decoded as a picture ({reason or type(error).__name__})")
 
