@@ -19,7 +19,9 @@ Shape = tuple[int, ...]
 BATCH = "batch"
 """Name of the open dimension."""
 
-FLOATING = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE, TensorProto.BFLOAT16)
+WEIGHTS = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE, TensorProto.BFLOAT16, TensorProto.INT8)
+"""Types of stored values that are parameters; whole numbers of other types are shapes and indices."""
+QUANTISERS = ("QuantizeLinear", "DequantizeLinear")
 
 
 def cost_of(fused: onnx.ModelProto, classifier: onnx.ModelProto) -> dict[str, float]:
@@ -32,8 +34,9 @@ def cost_of(fused: onnx.ModelProto, classifier: onnx.ModelProto) -> dict[str, fl
     Returns:
         `classifier_macs` and `classifier_nodes` of the classifier alone; `explainer_macs` and `explainer_nodes` of the
         explainer inside the fused graph; `macs` and `nodes` of the whole fused graph, `added_macs` and `added_nodes`
-        of it over the classifier alone; `parameters`, the floating values that the fused file stores;
-        `classifier_passes`, how often the fused graph runs the classifier: once, and once a certificate.
+        of it over the classifier alone; `parameters`, the weights that the fused file stores, floating or in 8 bits;
+        `classifier_passes`, how often the fused graph runs the classifier: once, and once a certificate. In INT8
+        the pairs around activations count as `nodes`, of neither part.
     """
     macs, alone = multiply_adds(fused), multiply_adds(classifier)
     nodes, nodes_alone = len(fused.graph.node), len(classifier.graph.node)
@@ -47,10 +50,17 @@ def cost_of(fused: onnx.ModelProto, classifier: onnx.ModelProto) -> dict[str, fl
         "explainer_nodes": sum(is_part(node, "explainer") for node in fused.graph.node),
         "nodes": nodes,
         "added_nodes": nodes - nodes_alone,
-        "parameters": sum(math.prod(i.dims) for i in fused.graph.initializer if i.data_type in FLOATING),
+        "parameters": _parameters(fused),
         CLASSIFIER_PASSES: 1 + certificates,
     }
     return {name: float(value) for name, value in figures.items()}
+
+
+def _parameters(model: onnx.ModelProto) -> int:
+    """Stored weights; the scales and zero points of quantised ones say how they are written, and are none."""
+    rulers = {name for node in model.graph.node if node.op_type in QUANTISERS for name in node.input[1:]}
+    stored = (i for i in model.graph.initializer if i.data_type in WEIGHTS and i.name not in rulers)
+    return sum(math.prod(i.dims) for i in stored)
 
 
 def is_part(node: NodeProto, part: str) -> bool:

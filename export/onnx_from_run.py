@@ -163,12 +163,10 @@ def _export_gated(
     """Make the graphs, hold them to every gate and write them; the card that the file holds."""
     on_stage(f"export {config.precision} at opset {config.opset}")
     models = _models(run, config)
-    card = _with_facts(run.card, config, models)
+    on_stage(f"compare with torch on {pictures}")
+    models, figures, quantised = _judged(run, config, models, pictures)
+    card = _with_parity(_with_facts(run.card, config, models, quantised), config, figures, pictures)
     try:
-        on_stage(f"compare with torch on {pictures}")
-        models, figures, quantised = _judged(run, config, models, pictures)
-        card = replace(card, training=card.training | quantised)
-        card = _with_parity(card, config, figures, pictures)
         _check(config, figures, "the graph disagrees with the torch modules", _remedy(config))
         on_stage("parse and build with TensorRT-RTX")
         card = _built(card, config, models, require_rtx)
@@ -279,14 +277,15 @@ def _open_batch(config: ExportConfig) -> int | None:
     return config.max_batch if config.has_dynamic_batch else None
 
 
-def _with_facts(card: Card, config: ExportConfig, models: _Models) -> Card:
-    """The card with what is known once the graph is there."""
+def _with_facts(card: Card, config: ExportConfig, models: _Models, quantised: dict[str, object]) -> Card:
+    """The card with what is known once the graphs that ship are there."""
     saliency = models.fused.graph.output[config.outputs.index(SALIENCY)].type.tensor_type.shape.dim
     return replace(
         card,
         explainer=replace(card.explainer, height=saliency[1].dim_value, width=saliency[2].dim_value),
         precision=config.precision,
         cost=cost_of(models.fused, models.classifier),
+        training=card.training | quantised,
         versions=card.versions | _versions(config),
     )
 
@@ -383,7 +382,8 @@ def _write(out: Path, models: _Models, card: Card, golden: Golden | None) -> Non
     contents = {out: fused.SerializeToString(), classifier_path(out): classifier}
     if golden is not None:
         contents[golden_path(out)] = golden_bytes(replace(golden, card=card))
-    with ExitStack() as files:  # all are renamed, or none
+    # Every file is whole before the first takes its name; the fused graph, which names its classifier, is the last.
+    with ExitStack() as files:
         paths = [files.enter_context(atomic_path(path)) for path in contents]
         for path, content in zip(paths, contents.values(), strict=True):
             path.write_bytes(content)

@@ -17,7 +17,7 @@ import numpy as np
 from whymask.export.verification import ENGINE, GOLDEN, ONNX, RUN, Images, Side, Verification
 from whymask.runtime.backends import Arrays, Backend
 from whymask.runtime.batches import OnPictures, run_all
-from whymask.runtime.bounds import FROM_LOOSEST, Form, bounds_of, check_one_model, form_of
+from whymask.runtime.bounds import FROM_LOOSEST, Form, bounds_of, check_alike, check_one_model, form_of
 from whymask.runtime.card import CLASS_MASK, CLASS_SALIENCY, CLASSES, LOGITS, MASK, SALIENCY, TARGET
 from whymask.runtime.errors import InputError, MissingExtra
 from whymask.runtime.explainer import ENGINE_SUFFIXES, load
@@ -112,10 +112,11 @@ def verify_pair(
         on_pictures: told of each batch's size when it is done, 2 N in all.
 
     Raises:
-        ArtefactError: they are of two models.
+        ArtefactError: they are of two models, or explain another number of classes at once.
     """
     reference, measured = sorted((first, second), key=_exactness)
     check_one_model(reference.form, measured.form)
+    check_alike(reference.backend, measured.backend, (reference.path.name, measured.path.name))
     bounds = bounds_of([reference.form, measured.form])
     expected = run_all(reference.backend, pictures, None, on_pictures)
     actual = run_all(measured.backend, pictures, None, on_pictures)

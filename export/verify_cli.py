@@ -35,6 +35,8 @@ LABELS = {
     "class_mask_iou_min": "mask IoU of these classes",
     "class_saliency_rank_min": "saliency rank of these, lowest",
     "class_saliency_max": "saliency of these, largest error",
+    "attributes_max": "attributes, largest error",
+    "relevance_max": "relevance, largest error",
     "explanation_wrong": "explanation, wrong values",
     "certificate_max": "certificate, largest error",
     "not_finite": "NaN or infinite values",

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from whymask.runtime.backends import Backend
-from whymask.runtime.card import Card
+from whymask.runtime.card import ATTRIBUTES, CLASSES, PRECISIONS, Card
 from whymask.runtime.errors import ArtefactError
 from whymask.runtime.from_json import dataclass_from_record
 from whymask.runtime.parity import TOLERANCES, Tolerances
 
-FROM_LOOSEST = ("int8", "fp16", "fp32")
+FROM_LOOSEST = PRECISIONS
 """Precisions; the first that one of two forms has decides the bounds of both, the later form is the reference."""
 
 
@@ -109,6 +109,28 @@ def check_one_model(first: Form, second: Form) -> None:
             f"{first.name} and {second.name} are forms of two models: {'; '.join(differing)}. "
             "Give two that come from one run directory"
         )
+
+
+def check_alike(first: Backend, second: Backend, names: tuple[str, str]) -> None:
+    """Refuse to compare graphs that explain another number of classes at once, or have other attributes.
+
+    Args:
+        first, second: loaded; where one of them alone has such outputs, these are not compared.
+        names: what to call the two in messages.
+
+    Raises:
+        ArtefactError: numbers that differ.
+    """
+    for output, has, option in (
+        (CLASSES, "explains {} classes at once", "the same --top"),
+        (ATTRIBUTES, "has {} attributes", "the same --attributes RUN"),
+    ):
+        if output not in first.outputs or output not in second.outputs:
+            continue
+        counts = [each.outputs[output].shape[1] for each in (first, second)]
+        if counts[0] != counts[1]:
+            told = " and ".join(f"{name} {has.format(count)}" for name, count in zip(names, counts, strict=True))
+            raise ArtefactError(f"{told}, so their outputs cannot be compared; export both anew with {option}")
 
 
 def _identity(card: Card) -> dict[str, str]:

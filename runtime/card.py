@@ -19,6 +19,8 @@ from whymask.runtime.from_json import dataclass_from_record, record_from_json
 
 SCHEMA_VERSION = 1
 METADATA_KEY = "whymask"
+AGAIN = "export the graph again"
+"""What to do about a broken card."""
 
 IMAGE = "image"
 """Input, uint8 (B, H, W, 3), RGB 0–255."""
@@ -56,6 +58,8 @@ QUANTISED = "quantised"
 """Key of `Card.training` under which a graph in INT8 says how it was made."""
 
 RESIZE_RULES = ("squash", "crop")
+PRECISIONS = ("int8", "fp16", "fp32")
+"""Of a graph's body, the loosest first."""
 
 
 @dataclass(frozen=True)
@@ -210,6 +214,8 @@ class Card:
             raise ArtefactError(f"card: threshold is {self.threshold}, expected a number in [0, 1]")
         if self.input.resize not in RESIZE_RULES:
             raise ArtefactError(f"card: resize is {self.input.resize!r}, expected one of {', '.join(RESIZE_RULES)}")
+        if self.precision not in PRECISIONS:
+            raise ArtefactError(f"card: precision is {self.precision!r}, expected one of {', '.join(PRECISIONS)}")
         labels, classes = len(self.classifier.labels), self.classifier.num_classes
         if labels not in (0, classes):
             raise ArtefactError(f"card: {labels} labels for {classes} classes; give one label a class, or none")
@@ -234,9 +240,9 @@ class Card:
         """Read a card.
 
         Raises:
-            ArtefactError: not JSON, a newer schema, an unknown or a missing key.
+            ArtefactError: not JSON, a newer schema, an unknown or a missing key, or a value of a wrong type.
         """
-        return _card_from_record(record_from_json(text, "card", SCHEMA_VERSION, "export the graph again"))
+        return _card_from_record(record_from_json(text, "card", SCHEMA_VERSION, AGAIN))
 
 
 def _card_from_record(record: dict[str, Any]) -> Card:
@@ -250,5 +256,5 @@ def _card_from_record(record: dict[str, Any]) -> Card:
     values = dict(record)
     for name, part in parts.items():
         if values.get(name) is not None:
-            values[name] = dataclass_from_record(part, f"card.{name}", values[name])
-    return dataclass_from_record(Card, "card", values)
+            values[name] = dataclass_from_record(part, f"card.{name}", values[name], AGAIN)
+    return dataclass_from_record(Card, "card", values, AGAIN)

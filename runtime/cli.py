@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import importlib.metadata
 import inspect
+import os
 import re
 import sys
 from collections.abc import Callable
@@ -89,6 +90,8 @@ def help_text(function: Callable[..., Any]) -> str:
 def guarded(function: Callable[..., Any]) -> Callable[..., Any]:
     """A command whose WhymaskError ends the program with its message alone, and Ctrl-C with exit code 130.
 
+    So does a path that the system refuses to look at: too long a name, or a folder that may not be entered.
+
     Args:
         function: the command.
     """
@@ -101,6 +104,12 @@ def guarded(function: Callable[..., Any]) -> Callable[..., Any]:
             return function(*arguments, **options)
         except WhymaskError as error:
             typer.echo(str(error), err=True)
+            raise typer.Exit(1) from error
+        except OSError as error:
+            if not isinstance(error.filename, (str, bytes)):
+                raise
+            reason = f"cannot be read ({error.strerror}); give a path that exists and may be read"
+            typer.echo(f"{os.fsdecode(error.filename)}: {reason}", err=True)
             raise typer.Exit(1) from error
         except KeyboardInterrupt as error:
             typer.echo("interrupted", err=True)

@@ -21,7 +21,6 @@ _RESULTS: dict[Any, Any] = {_OUT_HANDLE: _HANDLE, _OUT_INT: _INT, _OUT_SIZE: _SI
 
 SIGNATURES: dict[str, tuple[Any, ...]] = {
     "cudaRuntimeGetVersion": (_OUT_INT,),
-    "cudaDriverGetVersion": (_OUT_INT,),
     "cudaGetDeviceCount": (_OUT_INT,),
     "cudaGetDevice": (_OUT_INT,),
     "cudaMemGetInfo": (_OUT_SIZE, _OUT_SIZE),
@@ -38,7 +37,6 @@ SIGNATURES: dict[str, tuple[Any, ...]] = {
     "cudaEventCreateWithFlags": (_OUT_HANDLE, _FLAGS),
     "cudaEventDestroy": (_HANDLE,),
     "cudaEventRecord": (_HANDLE, _HANDLE),
-    "cudaEventSynchronize": (_HANDLE,),
     "cudaEventElapsedTime": (_OUT_FLOAT, _HANDLE, _HANDLE),
     "cudaStreamBeginCapture": (_HANDLE, _INT),
     "cudaStreamEndCapture": (_HANDLE, _OUT_HANDLE),

@@ -47,10 +47,6 @@ class Cuda:
         """CUDA version of the library that is called, such as `12.6`."""
         return dotted(self._call["cudaRuntimeGetVersion"]())
 
-    def driver_version(self) -> str:
-        """Newest CUDA version that the driver serves, such as `12.6`."""
-        return dotted(self._call["cudaDriverGetVersion"]())
-
     def device(self) -> Device:
         """The current device of this thread."""
         return self._devices[int(self._call["cudaGetDevice"]())]
@@ -124,10 +120,6 @@ class Cuda:
     def wait_event(self, stream: int, event: int) -> None:
         """Let a stream, not the host, wait for an event."""
         self._call["cudaStreamWaitEvent"](stream, event, 0)
-
-    def synchronize_event(self, event: int) -> None:
-        """Wait until an event has come."""
-        self._call["cudaEventSynchronize"](event)
 
     def elapsed_ms(self, start: int, end: int) -> float:
         """Milliseconds between two events that have come."""

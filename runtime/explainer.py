@@ -15,6 +15,7 @@ from whymask.runtime.alone import Alone, no_classifier, open_alone_engine, open_
 from whymask.runtime.backends import Arrays, Backend, check_contract
 from whymask.runtime.card import CLASSES, LOGITS, SALIENCY, TARGET, Card
 from whymask.runtime.certificate import Certificate, certify
+from whymask.runtime.checks import check_count, check_many
 from whymask.runtime.closing import Closing
 from whymask.runtime.errors import ArtefactError, InputError
 from whymask.runtime.explanation import Explanation
@@ -66,8 +67,10 @@ def load(
         InputError: an option that belongs to the other kind of file.
         MissingExtra: onnxruntime or TensorRT is not installed.
     """
+    if not isinstance(path, (str, os.PathLike)):
+        raise InputError(f"path: got {type(path).__name__}, expected that of an ONNX file or an engine")
     path = Path(path)
-    if path.is_dir():
+    if os.path.isdir(path):
         raise ArtefactError(
             f"{path}: a folder, expected an ONNX file; make one with: whymask export {path} -o FILE.onnx"
         )
@@ -189,7 +192,8 @@ class Explainer(Closing):
         """
         if isinstance(targets, str):
             raise InputError(f"targets: got the single class {targets!r}, expected a list of classes")
-        questions = [question_for(self.card, self.backend.inputs, target, None, threshold, area) for target in targets]
+        asked_for = check_many("targets", targets, "classes")
+        questions = [question_for(self.card, self.backend.inputs, each, None, threshold, area) for each in asked_for]
         if not questions:
             raise InputError("targets: got no class, expected at least one")
         picture = rgb_from(image)
@@ -232,10 +236,10 @@ class Explainer(Closing):
         """
         if isinstance(images, (str, os.PathLike)):
             raise InputError(f"images: got the single path {os.fspath(images)!r}, expected a list of pictures")
-        if batch_size < 1:
-            raise InputError(f"batch_size: got {batch_size}, expected a whole number of at least 1")
+        pictures = check_many("images", images, "pictures")
+        size = self._nearest_batch(check_count("batch_size", batch_size))
         question = question_for(self.card, self.backend.inputs, target, against, threshold, area)
-        return self._explanations(iter(images), self._nearest_batch(batch_size), question, self._trigger(when))
+        return self._explanations(pictures, size, question, self._trigger(when))
 
     def certify(self, result: Explanation) -> Certificate:
         """Ask whether an explanation's mask holds the decision, as `Explanation.certify` does.
@@ -343,6 +347,8 @@ class Explainer(Closing):
         return size if self._largest_batch is None else min(size, self._largest_batch)
 
     def _own(self, result: Explanation) -> Explanation:
+        if not isinstance(result, Explanation):
+            raise InputError(f"result: got {type(result).__name__}, expected an explanation by this explainer")
         if result.card != self.card:
             raise InputError(f"result: explained by another graph than {self!r}; ask the explainer that made it")
         return result

@@ -13,6 +13,7 @@ from whymask.runtime import card as names
 from whymask.runtime import overlay as overlays
 from whymask.runtime.card import Card
 from whymask.runtime.certificate import Certificate, Classify, certify, is_lost, softmax, stands
+from whymask.runtime.checks import is_within
 from whymask.runtime.errors import InputError
 from whymask.runtime.images import (
     WHOLE,
@@ -241,7 +242,7 @@ class Explanation:
         outputs = {names.LOGITS: self.logits, names.SALIENCY: saliency}
         threshold = self._threshold if self._overridden else REFINED_THRESHOLD
         given = (self.card, self.picture, self.target, threshold, self._area, self._classify)
-        return Explanation(outputs, *given, refined=refined)
+        return Explanation(outputs, *given, refined=refined, against=self._against)
 
     def cut_at(self, threshold: float) -> Explanation:
         """The same decision and saliency with another cut; arrays and picture are shared.
@@ -387,7 +388,7 @@ def check_options(threshold: float | None, area: float | None) -> None:
     """
     if threshold is not None and area is not None:
         raise InputError(f"threshold {threshold} and area {area} were both given; each sets the mask, so give one")
-    if threshold is not None and not 0.0 <= threshold <= 1.0:
-        raise InputError(f"threshold: got {threshold}, expected a number in [0, 1]")
-    if area is not None and not 0.0 < area <= 1.0:
-        raise InputError(f"area: got {area}, expected a share of the pixels in (0, 1]; 0.1 keeps 10 %")
+    if threshold is not None and not is_within(threshold, 0.0, 1.0):
+        raise InputError(f"threshold: got {threshold!r}, expected a number in [0, 1]")
+    if area is not None and not (is_within(area, 0.0, 1.0) and area > 0.0):
+        raise InputError(f"area: got {area!r}, expected a share of the pixels in (0, 1]; 0.1 keeps 10 %")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import secrets
@@ -12,6 +13,8 @@ from pathlib import Path
 from whymask.runtime.errors import ArtefactError
 
 CHUNK_BYTES = 1 << 20
+STEM = 40
+"""Characters of a file's name that its temporary name has too: a name that is just short enough must not grow."""
 
 
 @contextmanager
@@ -24,18 +27,23 @@ def atomic_path(path: Path) -> Iterator[Path]:
         path: where the finished file goes; an older file there is replaced in one step.
 
     Raises:
-        ArtefactError: the folder cannot be made or the file cannot be renamed.
+        ArtefactError: `path` is a folder, its folder cannot be made, or the file cannot be written or renamed.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.stem}.{secrets.token_hex(4)}{path.suffix}")
     with _writing(path):
+        if not path.name or path.is_dir():
+            raise ArtefactError(f"{path}: cannot be written (a folder is there); give the name of a file")
+        temporary = path.with_name(f".{path.stem[:STEM]}.{secrets.token_hex(4)}{path.suffix}")
         path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        yield temporary
+        with _writing(path, temporary):
+            yield temporary
         with _writing(path):
             os.replace(temporary, path)
     finally:
-        temporary.unlink(missing_ok=True)
+        # What cannot be removed was never made: a second error here would hide the first.
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 def write_atomically(path: Path, content: bytes | str) -> None:
@@ -49,7 +57,7 @@ def write_atomically(path: Path, content: bytes | str) -> None:
         ArtefactError: the file cannot be written.
     """
     raw = content.encode() if isinstance(content, str) else content
-    with atomic_path(path) as temporary, _writing(path):
+    with atomic_path(path) as temporary:
         temporary.write_bytes(raw)
 
 
@@ -63,9 +71,13 @@ def sha256_of(path: Path) -> str:
 
 
 @contextmanager
-def _writing(path: Path) -> Iterator[None]:
+def _writing(path: Path, temporary: Path | None = None) -> Iterator[None]:
+    """Turn a failed write into an error of ours; with `temporary` only where that file is meant, or none is named."""
     try:
         yield
     except OSError as error:
+        named = error.filename is not None and str(error.filename) != str(temporary)
+        if temporary is not None and (named or isinstance(error, ConnectionError)):
+            raise  # of a file that the body reads, or of a closed terminal that it tells
         reason = error.strerror or error
         raise ArtefactError(f"{path}: cannot be written ({reason}); choose a folder that can be written to") from error

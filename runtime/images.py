@@ -6,6 +6,7 @@ Pillow is imported only to decode a file and to resize; an array that already ha
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import sys
@@ -74,10 +75,10 @@ def rgb_from(image: object) -> Picture:
     if isinstance(image, np.ndarray):
         return _checked(image)
     if isinstance(image, (str, os.PathLike)):
-        return _decoded(Path(image))
+        return _decoded(Path(os.fsdecode(image)))
     pil = sys.modules.get("PIL.Image")
     if pil is not None and isinstance(image, pil.Image):
-        return _rgb_from_pil(image, "image")
+        return _read(contextlib.nullcontext(image), "image")
     raise InputError(
         f"image: got {type(image).__module__}.{type(image).__qualname__}, expected a uint8 array of shape "
         "(height, width, 3), a path or a PIL image; a torch tensor (3, height, width) of 0–255 becomes one by "
@@ -253,18 +254,35 @@ def _shape_hint(shape: tuple[int, ...]) -> str:
 
 
 def _decoded(path: Path) -> Picture:
-    if not path.is_file():
+    try:
+        is_file = path.is_file()
+    except OSError as error:  # too long a name, or a folder that may not be looked into
+        raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
+    if not is_file:
         raise InputError(f"{path}: no such picture file")
     pil = _pillow(f"decode {path.name}")
     try:
-        with pil.open(path) as opened:
-            return _rgb_from_pil(opened, str(path))
+        opened = pil.open(path)
+    except Exception as error:
+        raise _undecodable(path, error) from error
+    return _read(opened, str(path))
+
+
+def _read(opened: Any, name: str) -> Picture:
+    """The pixels of a PIL image, which decodes them only here."""
+    try:
+        with opened as image:
+            return _rgb_from_pil(image, name)
     except InputError:
         raise
-    # Decoders of foreign bytes raise whatever their parsers meet: OSError, SyntaxError, struct.error, OverflowError, …
     except Exception as error:
-        reason = str(error).removesuffix(f" {str(path)!r}") or type(error).__name__
-        raise InputError(f"{path}: cannot be decoded as a picture ({reason})") from error
+        raise _undecodable(name, error) from error
+
+
+def _undecodable(name: object, error: Exception) -> InputError:
+    """The error for whatever a decoder raised: OSError, SyntaxError, struct.error, as its parser meets such bytes."""
+    reason = (isinstance(error, OSError) and error.strerror) or str(error).removesuffix(f" {str(name)!r}")
+    return InputError(f"{name}: cannot be decoded as a picture ({reason or type(error).__name__})")
 
 
 def _rgb_from_pil(image: Image, name: str) -> Picture:

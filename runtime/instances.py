@@ -27,6 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from whymask.runtime.certificate import Classify, graph_picture, shown, softmax, stands
+from whymask.runtime.checks import is_within
 from whymask.runtime.errors import InputError
 from whymask.runtime.growth import Growth
 from whymask.runtime.images import Window, check_sizes, window_of
@@ -133,16 +134,15 @@ def instances_of(
     Raises:
         InputError: a share out of range.
     """
-    if not 0.0 <= least_share <= 1.0:
-        raise InputError(f"least_share: got {least_share}, expected a share of the mask in [0, 1]")
+    if not is_within(least_share, 0.0, 1.0):
+        raise InputError(f"least_share: got {least_share!r}, expected a share of the mask in [0, 1]")
     labels, count = label_regions(whole.mask)
     if not count:
         return []
     labels, count = join_specks(labels, count, least_share)
     growth = Growth(labels, whole.resized) if grow else None
     groups = _groups(whole, _Asker(whole, classify, labels, growth), labels, count)
-    wider = grown(labels)
-    found = [_instance(whole, group, wider, growth) for group in groups]
+    found = _instances(whole, groups, grown(labels), growth)
     return sorted(found, key=lambda each: (not each.kept, -each.confidence))
 
 
@@ -187,10 +187,17 @@ class _Asker:
         return self.classify(shown(self.picture, np.stack(list(cells)), self.whole.card))
 
 
-def _instance(whole: Explanation, group: _Group, wider: Labels, growth: Growth | None) -> Instance:
-    if growth is None or group.level is None:
-        return Instance(whole, np.isin(wider, group.regions), group.logits)
-    return Instance(whole.cut_at(group.level), np.isin(growth.basins, group.regions), group.logits)
+def _instances(whole: Explanation, groups: Sequence[_Group], wider: Labels, growth: Growth | None) -> list[Instance]:
+    """The groups as instances. A rim that one did not grow into belongs to the neighbour that was asked about it."""
+    larger = [label for group in groups if group.level is not None for label in group.regions]
+    taken = np.isin(growth.basins, larger) if growth is not None and larger else np.zeros(wider.shape, bool)
+
+    def instance(group: _Group) -> Instance:
+        if growth is None or group.level is None:
+            return Instance(whole, np.isin(wider, group.regions) & ~taken, group.logits)
+        return Instance(whole.cut_at(group.level), np.isin(growth.basins, group.regions), group.logits)
+
+    return [instance(group) for group in groups]
 
 
 def _groups(whole: Explanation, ask: _Asker, labels: Labels, count: int) -> list[_Group]:

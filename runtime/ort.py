@@ -14,6 +14,7 @@ What stays on the GPU between graphs is the engine's part: `TrtBackend.run_on_de
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,9 +23,10 @@ from numpy.typing import NDArray
 
 from whymask.runtime.backends import Arrays, TensorInfo
 from whymask.runtime.card import IMAGE, METADATA_KEY, Card
+from whymask.runtime.checks import check_count
 from whymask.runtime.closing import Closing
 from whymask.runtime.cuda import cuda_driver
-from whymask.runtime.errors import ArtefactError, BackendError, InputError, MissingExtra
+from whymask.runtime.errors import ArtefactError, BackendError, MissingExtra
 from whymask.runtime.text_card import METADATA_KEY as TEXT_KEY
 
 CPU = "CPUExecutionProvider"
@@ -32,8 +34,6 @@ CUDA = "CUDAExecutionProvider"
 TENSORRT = "TensorrtExecutionProvider"
 SHORT_NAMES = {"cpu": CPU, "cuda": CUDA, "tensorrt": TENSORRT}
 """What a user may say instead of ONNX Runtime's own names."""
-PREFERRED = (CUDA, CPU)
-"""Order of choice. TensorRT's provider builds an engine for minutes at the first run, so it must be asked for."""
 HELPERS = {CPU: (), CUDA: (CPU,), TENSORRT: (CUDA, CPU)}
 """Providers that may take the operators which the first one lacks."""
 DTYPES = {"float": "float32", "double": "float64"}
@@ -68,7 +68,7 @@ class OrtBackend(Closing):
         self, path: str | Path, provider: str | None = None, threads: int | None = None, spin: bool = True
     ) -> None:
         self._path = Path(path)
-        if not self._path.is_file():
+        if not os.path.isfile(self._path):  # False for a name that is too long, too
             raise ArtefactError(f"{self._path}: no such file, expected an ONNX graph made by whymask export")
         ort = import_onnxruntime("run an ONNX graph")
         if provider is None:
@@ -123,7 +123,7 @@ class OrtBackend(Closing):
                 )
             try:
                 self._card = Card.from_json(text)
-            except (ArtefactError, TypeError) as error:
+            except ArtefactError as error:
                 raise ArtefactError(f"{self._path}: {error}") from error
         return self._card
 
@@ -184,14 +184,12 @@ def _options(ort: Any, threads: int | None, spin: bool) -> Any:
     if not spin:
         options.add_session_config_entry("session.force_spinning_stop", "1")
     if threads is not None:
-        if threads < 1:
-            raise InputError(f"threads: got {threads}, expected a whole number of at least 1, or None")
-        options.intra_op_num_threads = threads
+        options.intra_op_num_threads = check_count("threads", threads, ", or None")
     return options
 
 
 def _full_name(ort: Any, provider: str) -> str:
-    name = SHORT_NAMES.get(provider.lower(), provider)
+    name = SHORT_NAMES.get(str(provider).lower(), provider)
     listed = ort.get_available_providers()
     if name in listed:
         return name
@@ -203,6 +201,7 @@ def _full_name(ort: Any, provider: str) -> str:
 
 def _best_session(ort: Any, path: Path, new_options: Callable[[], Any]) -> Any:
     listed = ort.get_available_providers()
+    # TensorRT's provider builds an engine for minutes at the first run, so it must be asked for.
     # onnxruntime-gpu lists CUDA on every machine and writes errors to the terminal when it cannot load: ask the driver.
     if CUDA in listed and cuda_driver().devices:
         try:

@@ -95,6 +95,7 @@ def _captioned(drawn: Picture, caption: str) -> Picture:
     strip = min(max(height // 12, SMALLEST_STRIP), 48)
     if strip * 2 > height:
         return drawn
+    caption = " ".join(caption.splitlines())  # the strip has one line, and Pillow measures no more
     image = Image.fromarray(drawn)
     pen = ImageDraw.Draw(image)
     pen.rectangle((0, height - strip, width, height), fill=(0, 0, 0))
@@ -102,9 +103,9 @@ def _captioned(drawn: Picture, caption: str) -> Picture:
     if not isinstance(font, ImageFont.FreeTypeFont):
         # Pillow built without FreeType has one bitmap font of 11 pixels: Latin letters, no scaling, no anchors.
         pen.text((4, height - strip), caption.encode("latin-1", "replace").decode("latin-1"), (255, 255, 255), font)
-        return np.asarray(image)
+        return np.array(image)
     room = (width - 8) / max(pen.textlength(caption, font), 1.0)
     if room < 1:
         font = ImageFont.load_default(max(strip * 0.72 * room, 4.0))
     pen.text((4, height - strip / 2), caption, (255, 255, 255), font, anchor="lm")
-    return np.asarray(image)
+    return np.array(image)  # a copy: Pillow's own pixels cannot be written to

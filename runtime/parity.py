@@ -5,6 +5,10 @@ Every gate is a figure with a bound. *Near ties*: where the reference's two high
 disagreement; their number is stated. Saliency and masks are compared on the images where both forms explain the same
 class. Logit errors are relative to the largest absolute reference logit.
 
+*Rounding*: a probability is no finer than `ROUNDING`, so pixels that agree to it count as equal when maps are ranked.
+Without that the ranks of a class that is not there, whose map is 1e-8 throughout, would be those of the rounding. What
+differs by more is ranked as it is, however small, and every value is held by its own gate.
+
 Where both forms explain the likeliest classes at once, their maps are held to the bounds of the one map, on the places
 where both name the same class; two classes whose logits are a near tie may change places.
 
@@ -46,6 +50,9 @@ CERTIFIED = 16
 SMALLEST_SCALE = 1e-6
 """Of logits, so that a model whose logits are all zero can be compared too."""
 
+ROUNDING = 2 * float(np.finfo(np.float32).eps)
+"""Within which two probabilities are equal: a step of float32 beside 1 for each form. Runtimes work a sigmoid out as a
+half and a rest, and cut its ends off, so that its error is such a step from 0 to 1, not a share of the value."""
 
 OF_CLASSES = "class_"
 """What the names of figures of the likeliest classes' maps begin with."""
@@ -224,7 +231,7 @@ def _margin(logits: Array) -> Array:
 def _mask_figures(reference: Arrays, actual: Arrays) -> dict[str, float]:
     if not len(reference[MASK]):
         return {"saliency_max": np.nan, "saliency_rank_min": np.nan, "mask_iou_min": np.nan}
-    ranks = [spearman(a, b) for a, b in zip(reference[SALIENCY], actual[SALIENCY], strict=True)]
+    ranks = [_rank_agreement(a, b) for a, b in zip(reference[SALIENCY], actual[SALIENCY], strict=True)]
     expected, got = reference[MASK].astype(bool), actual[MASK].astype(bool)
     union = int((expected | got).sum())
     return {
@@ -251,6 +258,11 @@ def _class_figures(reference: Arrays, actual: Arrays, allowed: Tolerances) -> di
     )
     maps = {f"{OF_CLASSES}{name}": value for name, value in _mask_figures(first, second).items()}
     return {CLASSES_AGREE: float(judged.mean()) if judged.size else 1.0, **maps}
+
+
+def _rank_agreement(reference: Array, actual: Array) -> float:
+    """Rank correlation of two maps of one picture, where pixels that are equal but for rounding have equal ranks."""
+    return spearman(reference, np.where(np.abs(actual - reference) <= ROUNDING, reference, actual))
 
 
 def spearman(first: Array, second: Array) -> float:

@@ -71,7 +71,9 @@ def question_for(
     other = None if against is None else class_index(card, against, "against")
     if index is not None and index == other:
         raise InputError(f"against: {against!r} is the explained class itself; give another one, or leave it out")
-    return Question(index, other, threshold, area)
+    # Plain numbers, for a record in JSON takes no others.
+    plain = (None if value is None else float(value) for value in (threshold, area))
+    return Question(index, other, *plain)
 
 
 def class_index(card: Card, target: int | str, name: str = "target") -> int:

@@ -16,7 +16,8 @@ from whymask.runtime.from_json import dataclass_from_record, record_from_json
 SCHEMA_VERSION = 1
 METADATA_KEY = "whymask-text"
 """Not `whymask`: a graph of texts is never taken for one of pictures."""
-
+AGAIN = "train or export again"
+"""What to do about a broken card."""
 CARD_FILE = "text-card.json"
 """Name of the card in the folder of a training."""
 INPUT_IDS = "input_ids"
@@ -75,10 +76,10 @@ class TextCard:
         """Read a card.
 
         Raises:
-            ArtefactError: not JSON, a newer schema, an unknown or a missing key.
+            ArtefactError: not JSON, a newer schema, an unknown or a missing key, or a value of a wrong type.
         """
-        record = record_from_json(text, "text card", SCHEMA_VERSION, "train or export again")
+        record = record_from_json(text, "text card", SCHEMA_VERSION, AGAIN)
         plain = {key: value for key, value in record.items() if key not in ("kind", "schema")}
         if "guarantee" in plain:
-            plain["guarantee"] = dataclass_from_record(GuaranteeCard, "guarantee", plain["guarantee"])
-        return dataclass_from_record(cls, "text card", plain)
+            plain["guarantee"] = dataclass_from_record(GuaranteeCard, "guarantee", plain["guarantee"], AGAIN)
+        return dataclass_from_record(cls, "text card", plain, AGAIN)

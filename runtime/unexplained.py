@@ -60,6 +60,10 @@ class Unexplained(Explanation):
         """Label and confidence in a few words, and that there is no mask."""
         return f"{self.label}  {self.confidence:.0%}  not explained"
 
+    def cut_at(self, threshold: float) -> Explanation:
+        """There is nothing to cut."""
+        self._refuse("cut_at")
+
     def top_explanations(self) -> list[Explanation]:
         """There are none."""
         self._refuse("top_explanations")

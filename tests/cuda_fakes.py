@@ -16,7 +16,6 @@ HANDLE = 0x7F0012345678
 """More than 32 bits: a call without argument types would cut it off."""
 RESULTS: dict[str, tuple[int | float, ...]] = {
     "cudaRuntimeGetVersion": (12060,),
-    "cudaDriverGetVersion": (13020,),
     "cudaGetDeviceCount": (2,),
     "cudaGetDevice": (1,),
     "cudaMemGetInfo": (1 << 33, 1 << 34),
@@ -211,7 +210,6 @@ class CompiledLibrary:
 # Name, C's parameters, what the results are called, what is recorded: as CUDA's headers have them, not as whymask does.
 _C_FUNCTIONS = [
     ("cudaRuntimeGetVersion", "int* a", "int a", ""),
-    ("cudaDriverGetVersion", "int* a", "int a", ""),
     ("cudaGetDeviceCount", "int* a", "int a", ""),
     ("cudaGetDevice", "int* a", "int a", ""),
     ("cudaMemGetInfo", "S* a, S* b", "S a, S b", ""),
@@ -228,7 +226,6 @@ _C_FUNCTIONS = [
     ("cudaEventCreateWithFlags", "H* a, U f", "H a", "f"),
     ("cudaEventDestroy", "H e", "", "e"),
     ("cudaEventRecord", "H e, H s", "", "e s"),
-    ("cudaEventSynchronize", "H e", "", "e"),
     ("cudaEventElapsedTime", "float* a, H s, H e", "float a", "s e"),
     ("cudaStreamBeginCapture", "H s, int m", "", "s m"),
     ("cudaStreamEndCapture", "H s, H* a", "H a", "s"),

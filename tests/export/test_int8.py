@@ -15,6 +15,7 @@ from tiny_run import make_run
 
 from whymask.export import int8, onnx_from_run
 from whymask.export.config import classifier_path
+from whymask.export.cost import cost_of
 from whymask.export.half import tensor_types
 from whymask.export.int8 import Plan, Quantiser, check_int8, classifier_of, heavy_layers
 from whymask.export.onnx_from_run import export_run
@@ -142,6 +143,19 @@ def test_a_failed_gate_keeps_layers_and_the_card_says_which(
     assert f"kept in FP32: {kept[0]}" in text
     with load(out, threads=1, when="never") as explainer:
         assert explainer.explain(pictures[0]).index == explainer.explain(pictures[0], when="always").index
+
+
+def test_the_card_counts_the_graph_that_ships(
+    run: Run, pictures: NDArray[np.uint8], quantiser: Quantiser, tmp_path: Path, judged: list
+):
+    judged.append(LENIENT)
+    out = tmp_path / "fused.onnx"
+    cost = export_run(run, out, precision="int8", max_batch=4, images=pictures, calibration=pictures).cost
+    nodes, alone = (len(onnx.load(path).graph.node) for path in (out, classifier_path(out)))
+    assert (cost["nodes"], cost["classifier_nodes"], cost["added_nodes"]) == (nodes, alone, nodes - alone)
+    plain = cost_of(quantiser._model, classifier_of(quantiser._model))
+    assert cost["nodes"] > plain["nodes"]
+    assert [cost[name] for name in ("macs", "parameters")] == [plain[name] for name in ("macs", "parameters")]
 
 
 @pytest.mark.parametrize(

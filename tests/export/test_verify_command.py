@@ -232,3 +232,21 @@ def test_a_device_is_told_what_a_run_directory_needs(tmp_path: Path, graph: Path
     assert re.search(
         r'is needed to verify a run directory and is not installed.*pip install "whymask\[export\]"', done.stderr
     )
+
+
+def test_graphs_that_explain_another_number_of_classes_at_once_are_one_clear_error(
+    command: Command, tmp_path: Path
+) -> None:
+    two, three = (write_graph(tmp_path / f"top{count}.onnx", top=count) for count in (2, 3))
+    result = command(two, three)
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr == (
+        "top2.onnx explains 2 classes at once and top3.onnx explains 3 classes at once, so their outputs cannot be "
+        "compared; export both anew with the same --top\n"
+    )
+    assert command(two, two).exit_code == 0
+
+
+def test_every_figure_that_has_a_bound_has_a_row_in_the_table() -> None:
+    beside_the_classifier = {"classifier_max"}  # only an export measures it
+    assert set(TOLERANCES["fp32"].bounds()) - beside_the_classifier <= set(verify_cli.LABELS)

@@ -54,7 +54,6 @@ def buffer(cuda: Cuda) -> Iterator[Callable[[], int]]:
 
 def test_the_device_is_the_drivers(cuda: Cuda, cuda_device: CudaDriver):
     assert cuda.device() == cuda_device.devices[0]
-    assert cuda.driver_version() == cuda_device.version
     assert float(cuda.runtime_version().split(".")[0]) >= 11
     free, total = cuda.memory_info()
     assert 0 < free <= total
@@ -95,7 +94,6 @@ def test_events_take_the_time_and_order_streams(cuda: Cuda, stream: int, buffer:
     cuda.record(end, stream)
     cuda.wait_event(other, end)
     cuda.synchronize(other)
-    cuda.synchronize_event(end)
     assert 0 < cuda.elapsed_ms(start, end) < 1000
     cuda.destroy_stream(other)
     for event in (start, end):

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from colour_graph import Options, card_of
 
-from whymask.runtime.bounds import Form, bounds_of, check_one_model, form_of, tolerances_from
+from whymask.runtime.bounds import Form, bounds_of, check_alike, check_one_model, form_of, tolerances_from
 from whymask.runtime.card import Card
 from whymask.runtime.errors import ArtefactError
 from whymask.runtime.parity import TOLERANCES
@@ -94,6 +94,15 @@ def test_forms_of_two_models_are_refused_with_what_differs(part: str, value: dic
     other = dataclasses.replace(CARD, **{part: dataclasses.replace(getattr(CARD, part), **value)})
     with pytest.raises(ArtefactError, match=f"a and b are forms of two models: .*{message}.*one run directory"):
         check_one_model(Form("a", "fp32", CARD), Form("b", "fp32", other))
+
+
+def test_graphs_of_other_numbers_of_attributes_are_not_compared():
+    def graph(**outputs: int) -> Any:
+        return SimpleNamespace(outputs={name: SimpleNamespace(shape=("B", count)) for name, count in outputs.items()})
+
+    check_alike(graph(attributes=4, classes=2), graph(classes=2), ("a", "b"))
+    with pytest.raises(ArtefactError, match=r"a has 4 attributes and b has 6 attributes, .*the same --attributes RUN"):
+        check_alike(graph(attributes=4), graph(attributes=6), ("a", "b"))
 
 
 def test_another_threshold_is_another_explainer():

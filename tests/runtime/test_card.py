@@ -43,6 +43,24 @@ def test_a_card_comes_back_from_its_text():
         pytest.param({"treshold": 0.5}, "unknown key 'treshold' in card; did you mean 'threshold'", id="misspelt key"),
         pytest.param({"threshold": 1.5}, r"threshold is 1.5, expected a number in \[0, 1\]", id="threshold"),
         pytest.param({"classifier": {"id": "x"}}, "lacks sha256, num_classes", id="missing keys"),
+        pytest.param(
+            {"threshold": "0.5"},
+            "card: threshold is '0.5', expected a number; export the graph again",
+            id="text for number",
+        ),
+        pytest.param({"threshold": True}, "card: threshold is True, expected a number", id="truth for number"),
+        pytest.param({"classifier": None}, "card: classifier is None, expected a JSON object", id="null for a part"),
+        pytest.param({"fill": [1, 2]}, r"card: fill is \(1, 2\), expected a list of 3, each a number", id="short list"),
+        pytest.param({"metrics": {"area": "x"}}, "card: metrics is .*, expected a JSON object", id="text for a figure"),
+        pytest.param({"seed": 1.5}, "card: seed is 1.5, expected a whole number", id="fraction for whole number"),
+        pytest.param(
+            {"classifier": {"id": "x", "sha256": "y", "num_classes": 3, "labels": None}},
+            "card.classifier: labels is None, expected a list, each text",
+            id="null for a list",
+        ),
+        pytest.param(
+            {"precision": "fp64"}, "card: precision is 'fp64', expected one of int8, fp16, fp32", id="precision"
+        ),
         pytest.param({"input": 3}, "input should be a JSON object, got int", id="no object"),
     ],
 )

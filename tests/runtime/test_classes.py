@@ -115,6 +115,7 @@ def test_one_class_is_held_against_another(every: Explainer, purple: Picture):
     assert contrast.summary().startswith("red, not blue  ")
     assert [each.against for each in every.explain_batch([purple] * 2, target="red", against="blue")] == [2, 2]
     assert pickle.loads(pickle.dumps(contrast)).against == 2
+    assert [contrast.with_saliency(red.saliency, 3).against, contrast.cut_at(0.4).against] == [2, 2]
 
 
 def test_held_against_another_a_class_stands_where_it_is_above_that_one(every: Explainer, purple: Picture):

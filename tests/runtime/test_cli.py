@@ -253,3 +253,11 @@ def test_help_works_where_nothing_heavy_is(command: str):
     done = program(command, "--help", code=BLOCKED.format(names=heavy))
     assert done.returncode == 0, done.stderr
     assert f"whymask {command}" in done.stdout
+
+
+@pytest.mark.parametrize("command", ["explain", "inspect"])
+def test_a_path_that_the_system_refuses_is_one_clear_error(whymask: Callable[..., Result], fused: Path, command: str):
+    name = "a" * 300
+    result = whymask(command, *([fused] if command == "explain" else []), name)
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr == f"{name}: cannot be read (File name too long); give a path that exists and may be read\n"

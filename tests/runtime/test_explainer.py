@@ -121,6 +121,8 @@ def test_a_graph_without_target_says_how_to_export_one(graph: Callable[..., Path
         ({"threshold": float("nan")}, "threshold: got nan"),
         ({"area": 0.0}, r"area: got 0.0, expected a share of the pixels in \(0, 1\]"),
         ({"area": 0.1, "threshold": 0.5}, "both given"),
+        ({"threshold": "0.5"}, r"threshold: got '0.5', expected a number in \[0, 1\]"),
+        ({"area": [0.1]}, r"area: got \[0.1\], expected a share of the pixels"),
     ],
 )
 def test_masks_that_cannot_be_are_refused(explainer: Explainer, red_square: Picture, options: dict, message: str):
@@ -128,6 +130,39 @@ def test_masks_that_cannot_be_are_refused(explainer: Explainer, red_square: Pict
         explainer.explain(red_square, **options)
     with pytest.raises(InputError, match=message):
         explainer.explain_batch([red_square], **options)
+
+
+@pytest.mark.parametrize(
+    ("ask", "message"),
+    [
+        (lambda e, p: e.explain_batch(None), "images: got None, expected a list of pictures"),
+        (
+            lambda e, p: e.explain_batch([p], batch_size=2.5),
+            "batch_size: got 2.5, expected a whole number of at least 1",
+        ),
+        (lambda e, p: e.explain_batch([p], batch_size="2"), "batch_size: got '2', expected a whole number"),
+        (lambda e, p: e.explain_classes(p, None), "targets: got None, expected a list of classes"),
+        (lambda e, p: e.certify(None), "result: got NoneType, expected an explanation by this explainer"),
+        (lambda e, p: e.instances(e.explain(p), least_share="0.1"), "least_share: got '0.1', expected a share"),
+        (lambda e, p: load(None), "path: got NoneType, expected that of an ONNX file or an engine"),
+    ],
+)
+def test_what_is_of_a_wrong_type_is_one_clear_error(
+    explainer: Explainer, red_square: Picture, ask: Callable[[Explainer, Picture], object], message: str
+):
+    with pytest.raises(InputError, match=message):
+        ask(explainer, red_square)
+
+
+def test_a_path_too_long_and_threads_that_are_no_number_are_one_clear_error(fused: Path):
+    with pytest.raises(ArtefactError, match="no such file, expected an ONNX graph"):
+        load("a" * 5000 + ".onnx")
+    with pytest.raises(InputError, match=r"threads: got '2', expected a whole number of at least 1, or None"):
+        load(fused, threads="2")  # type: ignore[arg-type]
+
+
+def test_a_threshold_of_numpys_becomes_a_plain_number(explainer: Explainer, red_square: Picture):
+    assert type(explainer.explain(red_square, threshold=np.float32(0.5)).threshold) is float
 
 
 def pictures(count: int) -> list[Picture]:

@@ -74,6 +74,36 @@ def test_deep_and_broken_files_are_named(tmp_path: Path):
         rgb_from(tmp_path / "broken.jpg")
 
 
+def test_pil_images_that_cannot_be_decoded_are_one_clear_error(tmp_path: Path):
+    Image.fromarray(picture(64, 64)).save(tmp_path / "whole.png")
+    (tmp_path / "cut.png").write_bytes((tmp_path / "whole.png").read_bytes()[:500])
+    cut, closed = Image.open(tmp_path / "cut.png"), Image.open(tmp_path / "whole.png")
+    closed.close()
+    with pytest.raises(InputError, match=r"^image: cannot be decoded as a picture \(image file is truncated"):
+        rgb_from(cut)
+    with pytest.raises(InputError, match=r"^image: cannot be decoded as a picture \(Operation on closed image\)$"):
+        rgb_from(closed)
+    with pytest.raises(InputError, match=r"cut\.png: cannot be decoded as a picture \(image file is truncated"):
+        rgb_from(tmp_path / "cut.png")
+
+
+def test_a_callers_pil_image_stays_open():
+    image = Image.fromarray(picture(4, 4))
+    assert np.array_equal(rgb_from(image), rgb_from(image))
+
+
+def test_paths_that_cannot_be_looked_at_are_one_clear_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    with pytest.raises(InputError, match=r"aaa: cannot be read \(File name too long\)$"):
+        rgb_from("a" * 5000)
+
+    def denied(path: Path) -> bool:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "is_file", denied)
+    with pytest.raises(InputError, match=r"locked\.png: cannot be read \(Permission denied\)$"):
+        rgb_from(tmp_path / "locked.png")
+
+
 def test_a_picture_of_the_graphs_size_is_left_alone_without_pillow(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(sys.modules, "PIL", None)
     array = picture(32, 32)

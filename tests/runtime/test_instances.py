@@ -63,6 +63,16 @@ def test_a_region_grows_into_its_own_surroundings_before_it_is_joined():
     assert (both.kept, both.area) == (True, result.area)
 
 
+@pytest.mark.parametrize("size", [16, 32, 97])
+def test_one_that_grew_and_one_that_did_not_share_no_pixel_at_any_size(size: int):
+    saliency = np.full((SIZE, SIZE), 0.45)
+    saliency[4:12, 4:8] = saliency[4:12, 10:14] = 1.0
+    result = Explainer(PartBackend(saliency, {(4, 4): 2.0, (4, 10): 1.0, (4, 8): 1.0})).explain(WHITE)
+    found = result.instances()
+    assert sorted(each.box for each in found) == [(4, 4, 8, 12), (8, 0, 16, 16)]
+    assert sum(each.mask_at(size, size) for each in found).max() == 1
+
+
 def test_a_region_grows_no_further_than_it_must():
     rows = np.linspace(1.0, 0.0, SIZE)[:, None].repeat(SIZE, axis=1)
     result = Explainer(PartBackend(rows, {(0, 0): 1.0, (9, 0): 1.0})).explain(WHITE, area=2 / SIZE)

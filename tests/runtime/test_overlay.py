@@ -76,3 +76,17 @@ def test_only_the_caption_needs_pillow(kept: np.ndarray, monkeypatch: pytest.Mon
 def test_an_empty_mask_leaves_the_picture_as_it_is(kept: np.ndarray):
     picture = np.full((60, 80, 3), (200, 100, 0), np.uint8)
     assert np.array_equal(draw(picture, np.zeros_like(kept)), picture)
+
+
+def test_what_was_drawn_may_be_drawn_over_with_a_caption_too(kept: np.ndarray):
+    picture = np.full((60, 80, 3), 200, np.uint8)
+    picture.flags.writeable = False
+    for caption in (None, "red"):
+        drawn = draw(picture, kept, caption)
+        drawn[0, 0] = (1, 2, 3)
+        assert drawn[0, 0].tolist() == [1, 2, 3]
+
+
+def test_a_caption_of_several_lines_is_one_line(kept: np.ndarray):
+    picture = np.full((60, 80, 3), 200, np.uint8)
+    assert np.array_equal(draw(picture, kept, "red\n92 %"), draw(picture, kept, "red 92 %"))

@@ -154,6 +154,33 @@ def test_classes_that_are_a_near_tie_may_change_places():
     assert compare(reference, actual, HALF)["classes_agreement_min"] == 7 / 8
 
 
+@pytest.mark.parametrize("level", [-20.0, -16.0, -13.0, 16.0])
+def test_maps_that_differ_by_the_rounding_of_a_probability_alone_are_not_told_apart_by_rank(level: float):
+    random = np.random.default_rng(3)
+    logits = level + random.normal(0, 0.5, (COUNT, SIZE, SIZE))
+    reference, actual = with_classes(), with_classes()
+    reference["class_saliency"][:, 1] = 1 / (1 + np.exp(-logits))
+    rounding = random.uniform(-1, 1, logits.shape) * np.finfo(np.float32).eps
+    actual["class_saliency"][:, 1] = np.clip(reference["class_saliency"][:, 1] + rounding, 0, 1)
+    figures = compare(reference, actual, TOLERANCES["fp32"])
+    assert figures["class_saliency_rank_min"] == pytest.approx(1.0)
+    check(figures, TOLERANCES["fp32"])
+
+
+def test_a_real_difference_in_a_map_of_nearly_nothing_is_caught():
+    reference, actual = outputs(), outputs()
+    reference["saliency"][0] = actual["saliency"][0] = 1e-9 * reference["saliency"][0]
+    reference["mask"][0] = actual["mask"][0] = 0
+    actual["saliency"][0, 2, 3] = 0.3
+    with pytest.raises(
+        ParityError, match=r"saliency_max is 0\.3, allowed ≤ 0\.002; saliency_rank is 0\.\d+, allowed ≥"
+    ):
+        check(compare(reference, actual, TOLERANCES["fp32"]), TOLERANCES["fp32"])
+    actual["saliency"][0] = 1e-5 * actual["saliency"][1]
+    reference["saliency"][0] = 1e-5 - actual["saliency"][0]
+    assert compare(reference, actual, HALF)["saliency_rank_min"] == pytest.approx(-1.0)
+
+
 def test_the_card_keeps_its_tolerances_as_they_were():
     assert not [name for name in HALF.as_dict() if name.startswith("class_")]
     assert HALF.bounds()["class_saliency_rank_min"] == HALF.saliency_rank_min

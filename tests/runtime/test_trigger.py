@@ -188,6 +188,7 @@ def test_what_was_not_explained_says_so(explainer: Explainer):
         "top_explanations": result.top_explanations,
         "certify": result.certify,
         "instances": result.instances,
+        "cut_at": lambda: result.cut_at(0.5),
         "mask ": lambda: result.area,
     }
     for name, ask in asked.items():
