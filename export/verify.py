@@ -17,8 +17,8 @@ import numpy as np
 from whymask.export.verification import ENGINE, GOLDEN, ONNX, RUN, Images, Side, Verification
 from whymask.runtime.backends import Arrays, Backend
 from whymask.runtime.batches import OnPictures, run_all
-from whymask.runtime.bounds import FROM_LOOSEST, Form, bounds_of, check_alike, check_one_model, form_of
-from whymask.runtime.card import CLASS_MASK, CLASS_SALIENCY, CLASSES, LOGITS, MASK, SALIENCY, TARGET
+from whymask.runtime.bounds import Form, bounds_of, check_alike, check_one_model, form_of
+from whymask.runtime.card import CLASS_MASK, CLASS_SALIENCY, CLASSES, LOGITS, MASK, PRECISIONS, SALIENCY, TARGET
 from whymask.runtime.errors import InputError, MissingExtra
 from whymask.runtime.explainer import ENGINE_SUFFIXES, load
 from whymask.runtime.files import sha256_of
@@ -175,4 +175,4 @@ def _run_backend(path: Path, model: str | None, weights: str | None) -> Backend:
 
 
 def _exactness(artefact: Artefact) -> tuple[int, int]:
-    return -FROM_LOOSEST.index(artefact.form.precision), FROM_MOST_EXACT.index(artefact.kind)
+    return -PRECISIONS.index(artefact.form.precision), FROM_MOST_EXACT.index(artefact.kind)

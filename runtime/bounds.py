@@ -13,9 +13,6 @@ from whymask.runtime.errors import ArtefactError
 from whymask.runtime.from_json import dataclass_from_record
 from whymask.runtime.parity import TOLERANCES, Tolerances
 
-FROM_LOOSEST = PRECISIONS
-"""Precisions; the first that one of two forms has decides the bounds of both, the later form is the reference."""
-
 
 @dataclass(frozen=True)
 class Form:
@@ -71,7 +68,7 @@ def bounds_of(forms: Iterable[Form]) -> Bounds:
         ArtefactError: a card's tolerances have an unknown name, or lack one.
     """
     forms = list(forms)
-    precision = min((form.precision for form in forms), key=FROM_LOOSEST.index)
+    precision = min((form.precision for form in forms), key=PRECISIONS.index)
     recording = [form for form in forms if form.precision == form.card.precision == precision and form.card.tolerances]
     if not recording:
         return Bounds(precision, TOLERANCES[precision], "of this version of whymask: no card records them")
