@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from whymask.benchmarks.latency_stats import Ratio, Times, paired_ratio
+from whymask.benchmarks.latency_stats import LEAST_PAIRS, Ratio, Times, paired_ratio
 from whymask.runtime.errors import InputError
 
 Images = NDArray[np.uint8]
@@ -142,7 +142,7 @@ def measure_pairs(
     with collector_paused():
         _warm_up(fused, classifier, batches, settings, clock)
         samples: list[tuple[int, int, bool]] = []
-        next_look, start, now = settings.min_pairs, clock(), 0
+        next_look, start, now = max(settings.min_pairs, LEAST_PAIRS), clock(), 0
         while now < settings.seconds * NS_PER_S and len(samples) < settings.max_pairs:
             fused_first = bool(random.integers(2))
             fused_ns, classifier_ns, end = _time_pair(fused, classifier, next(batches), fused_first, clock)
