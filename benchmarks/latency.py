@@ -10,6 +10,7 @@ Letters: B batch, H W the graph's input size, N number of pictures, n number of 
 from __future__ import annotations
 
 import gc
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -75,10 +76,16 @@ class BenchSettings:
         for name in ("seconds", "batch", "pictures", "min_pairs", "resamples", "phase_calls", "margin"):
             if not getattr(self, name) > 0:
                 raise InputError(f"{name} is {getattr(self, name)}, expected more than 0")
+        if not math.isfinite(self.seconds):
+            raise InputError(f"seconds is {self.seconds}, expected a finite number")
+        if self.seed < 0:
+            raise InputError(f"seed is {self.seed}, expected 0 or more")
         if not 0.0 < self.confidence < 1.0:
             raise InputError(f"confidence is {self.confidence}, expected a number between 0 and 1")
         if self.max_pairs < self.min_pairs:
-            raise InputError(f"max_pairs is {self.max_pairs}, expected at least min_pairs, {self.min_pairs}")
+            raise InputError(
+                f"max_pairs is {self.max_pairs}, expected at least min_pairs, {self.min_pairs}; ask for fewer"
+            )
 
 
 @dataclass(frozen=True)

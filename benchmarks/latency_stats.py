@@ -210,7 +210,7 @@ def judge(
     min_pairs: int,
     load: Load,
     threads: int,
-    throttling: tuple[str, ...] = (),
+    against: tuple[str, ...] = (),
 ) -> Verdict:
     """Say whether the ratio stands, and what speaks against it.
 
@@ -221,9 +221,9 @@ def judge(
         min_pairs: fewest pairs that percentiles may rest on; never fewer than LEAST_PAIRS.
         load: what the machine did meanwhile.
         threads: that one run used.
-        throttling: what held a GPU's clocks back, each a reason of its own.
+        against: what else speaks against it, such as a GPU's clocks that were held back; each a reason of its own.
     """
-    reasons, needed = list(throttling), max(min_pairs, LEAST_PAIRS)
+    reasons, needed = list(against), max(min_pairs, LEAST_PAIRS)
     if pairs < needed:
         what = "--seconds" if needed == min_pairs else "--pairs and --seconds"
         reasons.append(f"{pairs} pairs were timed, at least {needed} are needed: raise {what}")

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from whymask.benchmarks.bench_record import BenchRecord
-from whymask.benchmarks.forms import targets, write_forms
+from whymask.benchmarks.forms import check_targets, write_forms
 from whymask.benchmarks.intervals import Interval
 from whymask.benchmarks.report import Html, bullets, document, section, table
 from whymask.benchmarks.report import verdict as marked
@@ -60,12 +60,13 @@ def page_from_record(record: SweepRecord) -> Html:
 
 
 def check_output(output: Path) -> None:
-    """Refuse an output that names no form, before anything is measured.
+    """Refuse an output that names no form or cannot be written, before anything is measured.
 
     Raises:
+        ArtefactError: it cannot be written.
         InputError: an ending that is none of `WRITERS`.
     """
-    targets(output, STEM, WRITERS)
+    check_targets(output, STEM, WRITERS)
 
 
 def write_bench(record: Record, output: Path) -> list[Path]:

@@ -326,6 +326,39 @@ def test_options_that_do_not_go_together_are_refused(
     assert re.search(message, str(done.exception))
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--run", "runs"), "--run is for --against, which was not given"),
+        (("--batches", ""), "--batches '': expected whole numbers of at least 1"),
+        (("--against", ""), "--against : no such method"),
+    ],
+)
+def test_no_option_of_a_sweep_is_passed_over_in_silence(files: list[Path], arguments: tuple, message: str):
+    done = run(*files, *arguments)
+    assert isinstance(done.exception, InputError)
+    assert re.search(message, str(done.exception))
+
+
+def test_calls_that_loadgen_has_no_scenario_for_are_refused_before_they_are_timed(
+    files: list[Path], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setitem(sys.modules, "mlperf_loadgen", FakeLoadGen({}))
+    monkeypatch.setattr("whymask.benchmarks.bench_sweep.measure_rounds", lambda *given, **more: pytest.fail("timed"))
+    with pytest.raises(InputError, match="--loadgen has no scenario for calls of 1; add --scenario single-stream"):
+        run_sweep(files[:1], [Point("calls", 1)], SweepOptions(loadgen=True), QUICK)
+
+
+def test_a_share_of_pictures_that_is_next_to_none_wants_more_calls_than_there_are(files: list[Path]):
+    found = run_sweep(files[:1], [Point("calls", 1)], SweepOptions(trigger_rates=(1e-320,)), QUICK)
+    assert "ten explained pictures need 10000000000" in "\n".join(found.verdict.reasons)
+
+
+def test_a_fused_file_in_the_classifiers_place_makes_a_sweep_invalid(files: list[Path]):
+    found = run_sweep(files[:1], [Point("calls", 1)], SweepOptions(classifier=files[0]), QUICK)
+    assert any("a.onnx gives saliency and mask itself" in reason for reason in found.verdict.reasons)
+
+
 class FakeLoadGen(SimpleNamespace):
     """The names of mlperf_loadgen 5 that are used, as its bindings have them; issues queries and writes a log."""
 
