@@ -18,7 +18,7 @@ import pytest
 pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 typer = pytest.importorskip("typer")
-from onnx_models import write_classifier, write_fused  # noqa: E402
+from onnx_models import SIZE, write_classifier, write_fused  # noqa: E402
 from typer.testing import CliRunner  # noqa: E402
 
 from whymask.benchmarks.bench import run_bench  # noqa: E402
@@ -33,7 +33,7 @@ from whymask.benchmarks.loadgen import figure_from_log  # noqa: E402
 from whymask.benchmarks.power import Sensor, Sensors  # noqa: E402
 from whymask.benchmarks.sweep_record import Faster, SweepRecord  # noqa: E402
 from whymask.benchmarks.sweep_report import write_bench  # noqa: E402
-from whymask.benchmarks.sweep_words import CSV_HEAD, sentence  # noqa: E402
+from whymask.benchmarks.sweep_words import CSV_HEAD, sentence, where  # noqa: E402
 from whymask.runtime.errors import BackendError, InputError, MissingExtra  # noqa: E402
 
 QUICK = BenchSettings(seconds=0.2, pictures=4, warmup_seconds=0.0, warmup_pairs=2, min_pairs=10, resamples=50)
@@ -154,8 +154,16 @@ def test_few_calls_are_drawn_whole_and_many_without_their_outermost(record: Swee
     (path,) = write_bench(changed, tmp_path / "bench.html")
     page = path.read_text()
     assert ("are not drawn" in page) == (calls == 300)
+    left_out = "; the highest and the lowest 5 % are not drawn" if calls == 300 else ""
+    assert f"Difference within each of {calls} pairs of calls{left_out}." in page
     assert f"median {(1 + calls) / 2:.3g}" in page
     assert "nan" not in page
+
+
+def test_files_of_other_sizes_are_told_with_all_of_them(record: SweepRecord):
+    larger = dataclasses.replace(record.files[1], height=96, width=128)
+    assert f", {SIZE} × {SIZE} px, " in where(record)
+    assert f", {SIZE} × {SIZE} and 96 × 128 px, " in where(dataclasses.replace(record, files=(record.files[0], larger)))
 
 
 def test_the_table_has_a_line_a_row_and_point(record: SweepRecord, tmp_path: Path):
