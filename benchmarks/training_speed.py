@@ -35,10 +35,9 @@ from whymask.benchmarks import imagenet
 from whymask.benchmarks.intervals import CONFIDENCE
 from whymask.benchmarks.latency_stats import LEAST_PAIRS, Ratio, Verdict, judge, median_of_ratios
 from whymask.benchmarks.machine import LoadMeter, describe_machine
-from whymask.benchmarks.program import run_program
+from whymask.benchmarks.program import check_json, run_program
 from whymask.benchmarks.tables import table
 from whymask.benchmarks.variants import BASES, base_named
-from whymask.benchmarks.variants_page import check_json
 from whymask.runtime.errors import InputError
 from whymask.runtime.files import write_atomically
 from whymask.runtime.progress import track
