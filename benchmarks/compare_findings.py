@@ -119,7 +119,8 @@ def lost(figure: str, unit: str, before: float) -> Finding:
         unit: as of `judge`.
         before: its value.
     """
-    return Finding(figure, unit, before, *[float("nan")] * 4, CANNOT_TELL, "the second record does not tell it")
+    nan = float("nan")
+    return Finding(figure, unit, before, nan, nan, nan, nan, CANNOT_TELL, "the second record does not tell it")
 
 
 def share_from_text(text: str) -> float:
