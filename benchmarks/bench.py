@@ -21,8 +21,10 @@ from whymask.benchmarks.bench_pair import (
     RunOptions,
     Runtime,
     agreement,
+    alone_beside,
     batches_of,
     check_graphs,
+    misplaced,
     open_pair,
     runner,
     timed_runner,
@@ -46,7 +48,6 @@ from whymask.benchmarks.memory import Memory, MemoryMeter
 from whymask.benchmarks.phases import finish, prepare
 from whymask.benchmarks.power import open_sensors
 from whymask.benchmarks.preprocess import Preprocess, measure_preprocess
-from whymask.export.config import classifier_path
 from whymask.runtime.card import InputCard
 from whymask.runtime.cuda import cuda_driver
 from whymask.runtime.engine_card import BUILDERS
@@ -100,7 +101,7 @@ def run_bench(
         BackendError: the provider, or TensorRT, does not load; or a power sensor answers no more.
     """
     settings = settings or BenchSettings()
-    alone_file = classifier_path(file) if classifier is None else classifier
+    alone_file = alone_beside(file, classifier)
     meter = MemoryMeter()
     with open_pair(file, alone_file, RunOptions(provider, threads, cuda_graph), meter.mark) as pair:
         check_graphs(pair, file, alone_file, settings.batch)
@@ -218,12 +219,14 @@ def _record(
         memory=memory,
         energy=joules,
         preprocess=before,
-        verdict=_verdict(measured, ratio, settings, runtime.threads),
+        verdict=_verdict(measured, ratio, settings, runtime.threads, misplaced(pair, files[1])),
         samples=_samples(measured),
     )
 
 
-def _verdict(measured: _Measured, ratio: Ratio, settings: BenchSettings, threads: int) -> Verdict:
+def _verdict(
+    measured: _Measured, ratio: Ratio, settings: BenchSettings, threads: int, unlike: tuple[str, ...]
+) -> Verdict:
     return judge(
         ratio,
         measured.pairs.fused_ms.size,
@@ -231,7 +234,7 @@ def _verdict(measured: _Measured, ratio: Ratio, settings: BenchSettings, threads
         min_pairs=settings.min_pairs,
         load=measured.load,
         threads=threads,
-        throttling=throttling(measured.before, measured.after),
+        against=(*unlike, *throttling(measured.before, measured.after)),
     )
 
 

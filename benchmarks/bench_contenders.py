@@ -14,16 +14,26 @@ from pathlib import Path
 
 import numpy as np
 
-from whymask.benchmarks.bench_pair import OnStep, Pair, RunOptions, agreement, check_graphs, open_pair, runner
+from whymask.benchmarks.bench_pair import (
+    OnStep,
+    Pair,
+    RunOptions,
+    agreement,
+    alone_beside,
+    check_graphs,
+    open_pair,
+    runner,
+)
 from whymask.benchmarks.latency import Images, Run
 from whymask.benchmarks.latency_rounds import Contender
 from whymask.benchmarks.sweep_record import BASELINE, FUSED, TRIGGER
-from whymask.export.config import classifier_path
 from whymask.runtime.errors import InputError
 from whymask.runtime.files import sha256_of
 from whymask.runtime.images import Picture, fit
 
 ALONE = "classifier alone"
+LEAST_SHARE = 1e-9
+"""Of pictures, below which the calls that explain ten of them are not counted any further: they would overflow."""
 AGREEMENT_PICTURES = 16
 """As in `bench.py`: pictures on which two files are asked for the same class."""
 
@@ -97,7 +107,7 @@ def open_artefacts(
     with ExitStack() as stack:
         pairs = []
         for file in files:
-            alone_file = classifier or classifier_path(file)
+            alone_file = alone_beside(file, classifier)
             told = partial(_named, on_step, file.name)
             pair = stack.enter_context(open_pair(file, alone_file, options, told))
             for batch in batches:
@@ -126,7 +136,7 @@ def artefacts(
         ArtefactError: a file and its classifier predict different classes.
     """
     names = _names(files)
-    alone_files = [classifier or classifier_path(file) for file in files]
+    alone_files = [alone_beside(file, classifier) for file in files]
     digests = [sha256_of(alone) for alone in alone_files]
     keys = [(digest, pair.runtime.backend, pair.runtime.provider) for digest, pair in zip(digests, pairs, strict=True)]
     shared = len(set(keys)) == 1
@@ -231,7 +241,7 @@ def _on_trigger(each: Artefact, rate: float, batch: int) -> Timed:
         f"the classifier alone on every picture, then {each.name} on {100 * rate:.3g} % of them; the ratio is of means",
         macs | both,
         threads=each.pair.runtime.threads,
-        calls_needed=math.ceil(10 / (rate * batch)),
+        calls_needed=math.ceil(10 / max(rate * batch, LEAST_SHARE)),
         needed_for="ten explained pictures",
     )
 

@@ -7,6 +7,9 @@ from typing import Annotated
 
 import typer
 
+MOST_SEED = 2**32 - 1
+"""Largest seed that numpy and torch both take, also where it is multiplied."""
+
 Files = Annotated[list[Path], typer.Argument(metavar="FILE...", help="Fused ONNX files, or their TensorRT engines.")]
 Classifier = Annotated[
     Path | None,
@@ -31,7 +34,9 @@ CudaGraph = Annotated[
 Seconds = Annotated[float, typer.Option(min=0.1, help="Time limit in seconds; a steady ratio ends sooner.")]
 Pairs = Annotated[int, typer.Option(min=1, help="Fewest pairs to time; p99 wants 1000.")]
 Batch = Annotated[int, typer.Option(min=1, help="Pictures a call.")]
-Seed = Annotated[int, typer.Option(help="Of the pictures, the order of timing and the bootstrap.")]
+Seed = Annotated[
+    int, typer.Option(min=0, max=MOST_SEED, help="Of the pictures, the order of timing and the bootstrap.")
+]
 Energy = Annotated[
     bool,
     typer.Option(

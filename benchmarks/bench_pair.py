@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 
 from whymask.benchmarks.latency import Images, TimedRun
 from whymask.benchmarks.machine import usable_cpus
+from whymask.runtime.alone import classifier_path
 from whymask.runtime.backends import Arrays, Backend, check_contract
-from whymask.runtime.card import IMAGE, LOGITS
+from whymask.runtime.card import IMAGE, LOGITS, MASK, SALIENCY
 from whymask.runtime.errors import ArtefactError, InputError
 from whymask.runtime.explainer import ENGINE_SUFFIXES
 from whymask.runtime.feeds import feeds_for
@@ -122,6 +123,33 @@ def open_pair(
     on_step("before loading", _is_engine(file))
     with (_open_engines if _is_engine(file) else _open_onnx)(file, alone_file, options, on_step) as pair:
         yield pair
+
+
+def alone_beside(file: Path, classifier: Path | None) -> Path:
+    """The classifier alone of a fused file: the one that was named, else the one beside it.
+
+    Args:
+        file: the fused ONNX file or engine.
+        classifier: the classifier alone; None takes `<stem>.classifier<suffix>` beside the file.
+
+    Raises:
+        ArtefactError: there is no fused file, whose classifier would be looked for in vain.
+    """
+    if not file.is_file():
+        what = "a folder" if file.is_dir() else "no such file"
+        raise ArtefactError(f"{file}: {what}, expected an ONNX file of whymask export, or an engine of whymask build")
+    return classifier or classifier_path(file)
+
+
+def misplaced(pair: Pair, alone_file: Path) -> tuple[str, ...]:
+    """Why a ratio is not the cost of the explanation, where a fused graph stands in the classifier's place."""
+    explains = [name for name in (SALIENCY, MASK) if name in pair.alone.outputs]
+    if not explains:
+        return ()
+    return (
+        f"{alone_file.name} gives {' and '.join(explains)} itself, so the ratio is not what the explanation costs: "
+        "name the classifier alone with --classifier",
+    )
 
 
 def check_graphs(pair: Pair, file: Path, alone_file: Path, batch: int) -> None:

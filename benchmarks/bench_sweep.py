@@ -14,7 +14,7 @@ from pathlib import Path
 
 from whymask.benchmarks.bench import PACKAGES, graph_file, pictures_from
 from whymask.benchmarks.bench_contenders import Artefact, Timed, artefacts, contenders_of, open_artefacts
-from whymask.benchmarks.bench_pair import RunOptions
+from whymask.benchmarks.bench_pair import RunOptions, misplaced
 from whymask.benchmarks.bench_rivals import RivalGround, check_against, rivals_of
 from whymask.benchmarks.bench_scenarios import HEADLINES, RATE, Point
 from whymask.benchmarks.energy import EnergySettings
@@ -22,7 +22,7 @@ from whymask.benchmarks.gpu_state import read_gpu_state, throttling
 from whymask.benchmarks.latency import BenchSettings
 from whymask.benchmarks.latency_rounds import Rounds, measure_rounds
 from whymask.benchmarks.latency_stats import Ratio, Verdict, judge, summarise
-from whymask.benchmarks.loadgen import cross_checks, import_loadgen
+from whymask.benchmarks.loadgen import check_scenarios, cross_checks, import_loadgen
 from whymask.benchmarks.machine import Load, LoadMeter, describe_machine
 from whymask.benchmarks.memory import Loaded, MemoryMeter
 from whymask.benchmarks.sweep_parts import loaded_by, measure_parts, preprocess_of, with_parts
@@ -97,6 +97,7 @@ def run_sweep(
     check_against(options.against)
     if options.loadgen:
         import_loadgen()
+        check_scenarios(points)
     if not files or not points:
         raise InputError(f"{len(files)} files and {len(points)} points, expected at least one of each")
     batches, meter = [point.batch for point in points], MemoryMeter()
@@ -152,10 +153,11 @@ def _measure(
             rounds = measure_rounds([each.contender for each in timed], settings, on_round=on_round)
         after = read_gpu_state() if on_gpu else None
     ground.meter.mark(f"after {point}", on_gpu)
-    held_back = throttling(before, after) if before and after else ()
+    against = throttling(before, after) if before and after else ()
+    against += tuple(dict.fromkeys(why for each in found for why in misplaced(each.pair, each.alone_file)))
     parts = measure_parts(found, ground.pictures, settings, options.energy)
     rows = tuple(
-        with_parts(_row(each, rounds, point, settings, meter.load, held_back), parts, ground.loaded) for each in timed
+        with_parts(_row(each, rounds, point, settings, meter.load, against), parts, ground.loaded) for each in timed
     )
     measured = SweepPoint(
         scenario=point.scenario,
@@ -174,7 +176,7 @@ def _measure(
 
 
 def _row(
-    each: Timed, rounds: Rounds, point: Point, settings: BenchSettings, load: Load, held_back: tuple[str, ...]
+    each: Timed, rounds: Rounds, point: Point, settings: BenchSettings, load: Load, against: tuple[str, ...]
 ) -> Row:
     contender, measured = each.contender, rounds.times_ms[each.contender.name]
     summary = summarise(measured * each.extrapolated)
@@ -192,14 +194,14 @@ def _row(
         images_per_second=rate,
         ratio=ratio,
         cost=each.cost,
-        verdict=_row_verdict(each, ratio, measured.size, settings, load, held_back),
+        verdict=_row_verdict(each, ratio, measured.size, settings, load, against),
         samples_ms=measured.tolist(),
         rounds=rounds.rounds[contender.name].tolist(),
     )
 
 
 def _row_verdict(
-    each: Timed, ratio: Ratio | None, calls: int, settings: BenchSettings, load: Load, held_back: tuple[str, ...]
+    each: Timed, ratio: Ratio | None, calls: int, settings: BenchSettings, load: Load, against: tuple[str, ...]
 ) -> Verdict:
     # The classifier alone has no ratio; it is judged by all else.
     judged = ratio or Ratio(1.0, 1.0, 1.0, settings.confidence, settings.resamples, 1)
@@ -210,7 +212,7 @@ def _row_verdict(
         min_pairs=-(-settings.min_pairs // each.contender.every),
         load=load,
         threads=each.threads,
-        throttling=held_back,
+        against=against,
     )
     if calls >= each.calls_needed:
         return verdict

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from whymask.benchmarks.bench_options import (
+    MOST_SEED,
     Against,
     AsJson,
     Batch,
@@ -91,18 +92,21 @@ def bench(
         classifier,
         data,
         RunOptions(provider, threads, cuda_graph),
-        tuple(name.strip() for name in against.split(",")) if against else (),
+        tuple(name.strip() for name in against.split(",")) if against is not None else (),
         run,
         tuple(trigger_rate or ()),
         loadgen,
         EnergySettings() if energy else None,
     )
     record: BenchRecord | SweepRecord
-    if len(files) > 1 or batches or scenario or options.against or options.trigger_rates or loadgen:
+    if run is not None and not options.against:
+        _refuse_alone("--run")
+    swept = batches is not None or scenario or options.against or options.trigger_rates or loadgen
+    if len(files) > 1 or swept:
         _refuse_double(batch, batches, scenario)
-        record = _sweep(files, batches or (None if scenario else str(batch)), scenario or [], options, settings)
+        asked = str(batch) if batches is None and not scenario else batches
+        record = _sweep(files, asked, scenario or [], options, settings)
     else:
-        _refuse_alone({"--run": run})
         record = _pair(files[0], options, settings)
     _hand_over(record, output, as_json)
 
@@ -110,20 +114,16 @@ def bench(
 def _refuse_double(batch: int, batches: str | None, scenario: list[str] | None) -> None:
     from whymask.runtime.errors import InputError
 
-    if batch != 1 and (batches or scenario):
+    if batch != 1 and (batches is not None or scenario):
         raise InputError(
             "--batch with --batches or --scenario: both say how many pictures a call has; leave --batch out"
         )
 
 
-def _refuse_alone(given: dict[str, object]) -> None:
+def _refuse_alone(name: str) -> None:
     from whymask.runtime.errors import InputError
 
-    for name, value in given.items():
-        if value is not None:
-            raise InputError(
-                f"{name} is for --against, which was not given; add --against recipro-cam, or leave it out"
-            )
+    raise InputError(f"{name} is for --against, which was not given; add --against recipro-cam, or leave it out")
 
 
 def _pair(file: Path, options: SweepOptions, settings: BenchSettings) -> BenchRecord:
@@ -150,7 +150,7 @@ def _sweep(
             bar = _percent(f"{name}, % of {settings.seconds:g} s", "every interval is narrow enough")
             return shown.enter_context(bar)
 
-        where = points(scenario, batches_from_text(batches) if batches else ())
+        where = points(scenario, () if batches is None else batches_from_text(batches))
         return run_sweep(files, where, options, settings, on_point)
 
 
@@ -158,7 +158,7 @@ def demo(
     output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Run directory to make.")] = Path(
         "demo-run"
     ),
-    seed: Annotated[int, typer.Option(help="Of the data, the training and the report.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=MOST_SEED, help="Of the data, the training and the report.")] = 0,
     quick: Annotated[
         bool, typer.Option("--quick", help="Smoke test: every stage, hardly any training, no bars.")
     ] = False,
@@ -215,6 +215,8 @@ def _print_demo(results: DemoResults) -> None:
     console.print(f"· {results.score.bar.text}", markup=False)
     if results.bench is not None:
         console.print(f"· {headline(results.bench)}", markup=False)
+        for reason in results.bench.verdict.reasons:
+            console.print(f"· not valid: {reason}", markup=False)
     console.print(f"· report: {results.report}", markup=False, style="bold")
 
 

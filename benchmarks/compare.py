@@ -23,7 +23,7 @@ from whymask.benchmarks.compare_suite import compare_suites, suite_likeness, sui
 from whymask.benchmarks.compare_sweep import compare_sweeps, sweep_likeness
 from whymask.benchmarks.suite.record import KIND as SUITE
 from whymask.benchmarks.sweep_record import KIND as SWEEP
-from whymask.runtime.errors import ArtefactError, InputError
+from whymask.runtime.errors import ArtefactError, InputError, WhymaskError
 
 RECORD_SCHEMA = 1
 EVALUATION, VERIFICATION = "whymask.evaluate", "whymask.verify"
@@ -36,6 +36,8 @@ LIKENESS = {
     EVALUATION: evaluation_likeness,
     VERIFICATION: verification_likeness,
 }
+GARBLED = (KeyError, TypeError, ValueError, AttributeError, IndexError, ZeroDivisionError)
+"""What a record brings about whose fields are absent, or are not what they should be."""
 NAMED = (BENCH, SWEEP, SUITE)
 """Kinds that name themselves."""
 
@@ -129,17 +131,25 @@ def _compare(
     names, kind = (str(before_file), str(after_file)), before[0]
     if kind != after[0]:
         raise InputError(f"{names[0]} is of {kind} and {names[1]} of {after[0]}; give two of a kind beside each other")
-    if kind in (BENCH, SWEEP):
-        check_valid(names[0], before[1])
-        check_valid(names[1], after[1])
-    if kind == VERIFICATION and not before[1]["passed"]:
-        raise ArtefactError(f"{names[0]}: did not pass, so it is nothing to hold another to; verify a graph that does")
-    notes = list(check_alike(names, _likeness(*before), _likeness(*after), allow))
     try:
+        _check_provable(kind, names, before[1], after[1])
+        notes = list(check_alike(names, _likeness(*before), _likeness(*after), allow))
         findings, unjudged = _findings(kind, before[1], after[1], limit)
-    except (KeyError, TypeError) as error:
+    except WhymaskError:
+        raise
+    except GARBLED as error:
         raise ArtefactError(f"{names[0]} or {names[1]} lacks or garbles {error}; measure again") from None
+    if not findings:
+        raise ArtefactError(f"{names[0]} and {names[1]}: no figure is in both, so nothing is judged; measure alike")
     return PairComparison(kind, *names, tuple(findings), (*notes, *unjudged))
+
+
+def _check_provable(kind: str, names: tuple[str, str], before: dict[str, Any], after: dict[str, Any]) -> None:
+    if kind in (BENCH, SWEEP):
+        check_valid(names[0], before)
+        check_valid(names[1], after)
+    if kind == VERIFICATION and not before["passed"]:
+        raise ArtefactError(f"{names[0]}: did not pass, so it is nothing to hold another to; verify a graph that does")
 
 
 def _findings(
@@ -161,7 +171,7 @@ def _read(file: Path) -> tuple[str, dict[str, Any]]:
     """A file's kind and content."""
     try:
         record = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ArtefactError(f"{file}: cannot be read as JSON: {error}") from None
     fields = set(record) if isinstance(record, dict) else set()
     named = [kind for kind in NAMED if fields and record.get("kind") == kind]

@@ -141,6 +141,11 @@ def _medians(record: Record, seed: int) -> NDArray[np.float64]:
     """Resampled medians float64 (2, resamples) of fused graph and classifier, pairs kept together."""
     samples = record["samples"]
     series = [np.array(samples[f"{name}_ms"], np.float64) for name in ("fused", "classifier")]
+    if not series[0].size or series[0].shape != series[1].shape:
+        raise ArtefactError(
+            f"a record has {series[0].size} samples of the fused graph and {series[1].size} of the classifier, "
+            "expected pairs; measure again"
+        )
     return resampled_medians(series, RESAMPLES, seed)
 
 

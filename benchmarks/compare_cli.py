@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
     from whymask.benchmarks.compare import Comparison, PairComparison
     from whymask.benchmarks.compare_findings import Finding
 
+TIMED = {"ms", "times"}
+"""Units of figures that longer measurements tell better."""
 EXIT_REGRESSED, EXIT_CANNOT_TELL = 1, 3
 """Beside 0, where all figures held; 2 is the shell's habit for a command that was given wrongly."""
 
@@ -96,7 +99,7 @@ def _change(finding: Finding) -> str:
     """Such as `3.1 % worse (1.0 to 5.2 %)`; ends of the interval below zero are better."""
     from whymask.benchmarks.compare_findings import PARITY, SHARE
 
-    if finding.unit == PARITY:
+    if finding.unit == PARITY or not math.isfinite(finding.worse):
         return ""
     unit = "points" if finding.unit == SHARE else "%"
     change = f"{100 * abs(finding.worse):.1f} {unit} {'worse' if finding.worse > 0 else 'better'}"
@@ -105,6 +108,15 @@ def _change(finding: Finding) -> str:
     if finding.low == finding.high:
         return change
     return f"{change} ({100 * finding.low:.1f} to {100 * finding.high:.1f})"
+
+
+def _advice(findings: Iterable[Finding]) -> list[str]:
+    """What to do about figures that cannot be told: time more pairs, or judge more pictures; their reasons say more."""
+    from whymask.benchmarks.compare_findings import SHARE
+
+    units = {finding.unit for finding in findings if math.isfinite(finding.worse)}
+    advice = {"measure longer: bench --pairs 1000": units & TIMED, "evaluate more pictures": units & {SHARE}}
+    return [what for what, concerned in advice.items() if concerned]
 
 
 def _sentence(result: Comparison) -> str:
@@ -117,5 +129,6 @@ def _sentence(result: Comparison) -> str:
     every = [finding for pair in result.pairs for finding in pair.findings]
     names = ", ".join(finding.figure for finding in every if finding.verdict == result.verdict)
     if result.verdict == CANNOT_TELL:
-        return f"cannot tell whether these regressed by more than {limit}: {names}; measure longer: bench --pairs 1000"
+        told = f"cannot tell whether these regressed by more than {limit}: {names}"
+        return "; ".join([told, *_advice(finding for finding in every if finding.verdict == CANNOT_TELL)])
     return f"regressed by more than {limit}, or out of bounds: {names}"

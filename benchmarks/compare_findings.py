@@ -6,6 +6,7 @@ change lies beyond the limit, and a figure is said to hold only where none of it
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from whymask.benchmarks.intervals import LEAST_PICTURES
 from whymask.runtime.errors import ArtefactError, InputError
 
 REGRESSED, HELD, CANNOT_TELL = "regressed", "held", "cannot tell"
@@ -87,6 +89,8 @@ def judge_pictures(
 ) -> Finding:
     """A finding from a share of each of the same pictures, with a bootstrap interval over the pictures.
 
+    Of fewer than LEAST_PICTURES that did change, it cannot be told.
+
     Args:
         figure: what it is.
         before, after: float64 (n,), entry i of both of the same picture.
@@ -100,7 +104,23 @@ def judge_pictures(
     ]
     low, high = np.percentile(np.concatenate(means), (2.5, 97.5))
     values = (float(before.mean()), float(after.mean()))
-    return judge(figure, SHARE, values, (float(worse.mean()), float(low), float(high)), limit)
+    found = judge(figure, SHARE, values, (float(worse.mean()), float(low), float(high)), limit)
+    if worse.size >= LEAST_PICTURES or not worse.any():
+        return found
+    reason = f"of {worse.size} pictures no change can be told, at least {LEAST_PICTURES} are needed"
+    return dataclasses.replace(found, verdict=CANNOT_TELL, reason=reason)
+
+
+def lost(figure: str, unit: str, before: float) -> Finding:
+    """A figure that the record from before has and the one from after has not: nothing says that it held.
+
+    Args:
+        figure: what it is.
+        unit: as of `judge`.
+        before: its value.
+    """
+    nan = float("nan")
+    return Finding(figure, unit, before, nan, nan, nan, nan, CANNOT_TELL, "the second record does not tell it")
 
 
 def share_from_text(text: str) -> float:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from whymask.benchmarks.baselines import EXPLAINER
-from whymask.benchmarks.compare_findings import HELD, PARITY, REGRESSED, Finding, judge_pictures
+from whymask.benchmarks.compare_findings import HELD, PARITY, REGRESSED, Finding, judge_pictures, lost
 from whymask.benchmarks.faithfulness import Case, Faithfulness
 from whymask.benchmarks.records import measurement_from_record
 from whymask.runtime.errors import ArtefactError
@@ -104,17 +104,26 @@ def verification_likeness(record: Record) -> dict[str, object]:
 
 
 def compare_verifications(before: Record, after: Record) -> list[Finding]:
-    """Judge every parity figure by its own bound: what kept it before must keep it after.
+    """Judge every parity figure by its own bound: what kept it before must keep it after, and be told after.
 
     Args:
         before, after: records of like verifications.
     """
     first, second = ({figure["name"]: figure for figure in record["figures"]} for record in (before, after))
-    return [_parity(name, first[name], second[name]) for name in first if name in second]
+    return [
+        _parity(name, first[name], second[name])
+        if name in second
+        else lost(f"parity: {name}", PARITY, _measured(first[name]))
+        for name in first
+    ]
+
+
+def _measured(figure: Record) -> float:
+    return float("nan") if figure["measured"] is None else float(figure["measured"])
 
 
 def _parity(name: str, before: Record, after: Record) -> Finding:
-    values = [float("nan") if each["measured"] is None else float(each["measured"]) for each in (before, after)]
+    values = [_measured(each) for each in (before, after)]
     worse = values[0] - values[1] if is_lower_bound(name) else values[1] - values[0]
     verdict = HELD if after["passes"] else REGRESSED
     reason = "" if after["passes"] else f"out of its bound, {after['allowed']:g}"

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from whymask.benchmarks.baselines import EXPLAINER
-from whymask.benchmarks.compare_findings import Finding, judge_pictures
+from whymask.benchmarks.compare_findings import SHARE, Finding, judge_pictures, lost
 from whymask.benchmarks.compare_reports import CARD_FIELDS, check_pictures
 from whymask.benchmarks.suite.record import cells_from_record, own_from_record, read_record
 from whymask.benchmarks.suite.sample import Cell, Cells
@@ -98,10 +98,12 @@ def _compare_sets(before: Record, after: Record, columns: Mapping[str, str], lim
     cells = cells_from_record(before), cells_from_record(after)
     findings = []
     for column, better in columns.items():
-        values = _known(*(_values(each, column, len(before["files"])) for each in cells))
+        told, figure = [_values(each, column, len(before["files"])) for each in cells], f"{before['name']}: {column}"
+        values = _known(*told)
         if values[0].size:
-            figure = f"{before['name']}: {column}"
             findings.append(judge_pictures(figure, *values, limit, more_is_better=better == "higher"))
+        elif not np.isnan(told[0]).all():
+            findings.append(lost(figure, SHARE, float(np.nanmean(told[0]))))
     areas = own_from_record(before)["area"], own_from_record(after)["area"]
     return [*findings, judge_pictures(f"{before['name']}: area at the threshold", *areas, limit, more_is_better=False)]
 

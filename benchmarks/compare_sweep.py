@@ -11,12 +11,16 @@ from numpy.typing import NDArray
 from whymask.benchmarks.compare_bench import machine_likeness
 from whymask.benchmarks.compare_findings import RESAMPLES, Finding, judge, judge_count
 from whymask.benchmarks.latency_stats import resampled_medians
-from whymask.benchmarks.sweep_record import FUSED
+from whymask.benchmarks.sweep_record import FUSED, RIVAL, TRIGGER
 from whymask.runtime.errors import ArtefactError
 
 Record = Mapping[str, Any]
 
 FILE_FIELDS = ("classifier_id", "backend", "provider", "precision", "threads", "height", "width", "cuda_graph")
+NOT_JUDGED = {
+    TRIGGER: "rows on trigger, which call the two graphs that are",
+    RIVAL: "other methods, whose cost is not this graph's",
+}
 COUNTS = {"macs": "multiply-adds", "nodes": "nodes"}
 
 
@@ -47,7 +51,7 @@ def compare_sweeps(before: Record, after: Record, limit: float) -> tuple[list[Fi
     if not shared:
         raise ArtefactError("no file at the same scenario and batch in both; measure both with the same command")
     findings = [finding for key in shared for finding in _compare(key, first[key], second[key], limit)]
-    return findings, ["not judged: other methods, whose cost is not this graph's"] if _has_rivals(before) else []
+    return findings, [f"not judged: {NOT_JUDGED[kind]}" for kind in NOT_JUDGED if _has(before, kind)]
 
 
 def _rows(record: Record) -> dict[str, tuple[Record, Record]]:
@@ -62,8 +66,8 @@ def _rows(record: Record) -> dict[str, tuple[Record, Record]]:
     return found
 
 
-def _has_rivals(record: Record) -> bool:
-    return any(row["kind"] == "rival" for point in record["points"] for row in point["rows"])
+def _has(record: Record, kind: str) -> bool:
+    return any(row["kind"] == kind for point in record["points"] for row in point["rows"])
 
 
 def _compare(key: str, before: tuple[Record, Record], after: tuple[Record, Record], limit: float) -> list[Finding]:
@@ -84,7 +88,9 @@ def _compare(key: str, before: tuple[Record, Record], after: tuple[Record, Recor
 def _ratios(fused: Record, classifier: Record, seed: int) -> NDArray[np.float64]:
     """Resampled ratios of the medians, float64 (resamples,), rounds kept together."""
     _, mine, theirs = np.intersect1d(fused["rounds"], classifier["rounds"], return_indices=True)
-    series = [np.array(fused["samples_ms"])[mine], np.array(classifier["samples_ms"])[theirs]]
+    if not mine.size:
+        raise ArtefactError(f"{fused['name']} has no round in common with {classifier['name']}; measure again")
+    series = [np.array(fused["samples_ms"], np.float64)[mine], np.array(classifier["samples_ms"], np.float64)[theirs]]
     medians = resampled_medians(series, RESAMPLES, seed)
     ratios: NDArray[np.float64] = medians[0] / medians[1]
     return ratios

@@ -214,9 +214,9 @@ def write_page(folder: Path) -> Path:
 @app.command()
 def run(
     only: Annotated[list[str] | None, typer.Option(help="Classifier to time; repeatable. Default: all.")] = None,
-    seconds: Annotated[float, typer.Option(help="Time limit of each of the five pairs, s.")] = 20.0,
-    threads: Annotated[int, typer.Option(help="Threads inside one operator.")] = 2,
-    channels: Annotated[int, typer.Option(help="Width of the explainer's decoder.")] = 32,
+    seconds: Annotated[float, typer.Option(min=0.1, help="Time limit of each of the five pairs, s.")] = 20.0,
+    threads: Annotated[int, typer.Option(min=1, help="Threads inside one operator.")] = 2,
+    channels: Annotated[int, typer.Option(min=1, help="Width of the explainer's decoder.")] = 32,
     folder: Annotated[Path, typer.Option("-o", "--out", help="Where the records and the page go.")] = RESULTS,
 ) -> None:
     """Time the graphs of each classifier, and rewrite the page.
@@ -247,8 +247,10 @@ def table(
 def faithful(
     run_folder: Annotated[Path, typer.Argument(metavar="RUN", help="Run directory with the tapped explainer.")],
     data: Annotated[Path, typer.Option(metavar="DIR", help="Pictures to judge both forms on.")],
-    count: Annotated[int, typer.Option("-n", "--pictures", help="How many, evenly spread over the folder.")] = 200,
-    seed: Annotated[int, typer.Option(help="Of the order of equal pixels.")] = 0,
+    count: Annotated[
+        int, typer.Option("-n", "--pictures", min=1, help="How many, evenly spread over the folder.")
+    ] = 200,
+    seed: Annotated[int, typer.Option(min=0, help="Of the order of equal pixels.")] = 0,
     folder: Annotated[Path, typer.Option("-o", "--out", help="Where faithful.json and faithful.md go.")] = RESULTS,
 ) -> None:
     """Judge the explainer's graph as trained and as deployed on the same pictures, beside what is in the folder.

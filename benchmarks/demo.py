@@ -151,6 +151,9 @@ def prepare_folder(out: Path) -> None:
     Raises:
         ArtefactError: the folder holds something that no demo made.
     """
+    folder = next(each for each in (out.absolute(), *out.absolute().parents) if each.exists())
+    if folder != out.absolute() and not folder.is_dir():
+        raise ArtefactError(f"{out}: {folder} is a file and no folder to make it in; give another folder with -o")
     if out.exists() and (not out.is_dir() or any(out.iterdir())) and not (out / MARKER).is_file():
         raise ArtefactError(f"{out} exists and was not made by an earlier demo; give another folder with -o")
     shutil.rmtree(out / PICTURES, ignore_errors=True)

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from whymask.benchmarks.bench_options import MOST_SEED
+
 if TYPE_CHECKING:
     from whymask.benchmarks.suite.evaluate import Evaluation
 
@@ -64,7 +66,7 @@ Earlier = Annotated[
 Threads = Annotated[
     int | None, typer.Option(min=1, help="Cores to use. [default: all that this process may, 8 at most]")
 ]
-Seed = Annotated[int, typer.Option(help="Of random maps, ties, metrics and the bootstrap.")]
+Seed = Annotated[int, typer.Option(min=0, max=MOST_SEED, help="Of random maps, ties, metrics and the bootstrap.")]
 Provider = Annotated[
     str | None, typer.Option(help="cpu, cuda or tensorrt. [default: the best that really loads, and it is said]")
 ]

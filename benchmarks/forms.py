@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TypeVar
 
-from whymask.runtime.errors import InputError
+from whymask.runtime.errors import ArtefactError, InputError
 from whymask.runtime.files import write_atomically
 
 Report = TypeVar("Report")
@@ -30,6 +31,27 @@ def targets(output: Path, stem: str, endings: Iterable[str]) -> list[Path]:
             f"{output}: ending {output.suffix!r}, expected one of {', '.join(endings)}, or none for a folder of all"
         )
     return [output]
+
+
+def check_targets(output: Path, stem: str, endings: Iterable[str]) -> None:
+    """Refuse an output that names no form or cannot be written, before hours of work and not after them.
+
+    Args:
+        output, stem, endings: see `targets`.
+
+    Raises:
+        ArtefactError: a file would lie below another file, in a folder that cannot be written to, or on a folder.
+        InputError: an ending that is none of `endings`.
+    """
+    for file in targets(output, stem, endings):
+        folder = next(each for each in file.absolute().parents if each.exists())
+        reason = "" if folder.is_dir() else f"{folder} is a file"
+        if not reason and not os.access(folder, os.W_OK):
+            reason = f"{folder} cannot be written to"
+        if file.is_dir():
+            reason = "it is a folder"
+        if reason:
+            raise ArtefactError(f"{file}: cannot be written ({reason}); choose a folder that can be written to")
 
 
 def write_forms(report: Report, output: Path, stem: str, writers: Mapping[str, Callable[[Report], str]]) -> list[Path]:

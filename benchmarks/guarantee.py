@@ -27,7 +27,7 @@ from whymask.benchmarks.asked_graph import AskedGraph
 from whymask.benchmarks.evaluation import pictures_in, spread
 from whymask.benchmarks.masking import background_from_fill, compose
 from whymask.benchmarks.pictures import Image, chunks, read_pictures
-from whymask.benchmarks.program import run_program
+from whymask.benchmarks.program import check_json, run_program
 from whymask.benchmarks.promise import (
     PROCEDURES,
     SIGNIFICANCE,
@@ -201,16 +201,24 @@ def _record_splits(graph: Path, name: str, kept: Kept, splits: Splits) -> dict[s
     }
 
 
+MOST = 0.99
+"""Largest alpha and delta: a promise of nothing is none."""
+
+
 @app.command()
 def guarantee(
     graph: Annotated[Path | None, typer.Argument(help="Fused ONNX file; without it, the simulation alone.")] = None,
     data: Annotated[Path | None, typer.Option(help="Folder of pictures to split.")] = None,
-    alpha: Annotated[float, typer.Option(help="Promise 1 − alpha; 0 takes the graph's, or 0.1.")] = 0.0,
-    delta: Annotated[float, typer.Option(help="Confidence 1 − delta; 0 takes the graph's, or 0.05.")] = 0.0,
+    alpha: Annotated[
+        float, typer.Option(min=0.0, max=MOST, help="Promise 1 − alpha; 0 takes the graph's, or 0.1.")
+    ] = 0.0,
+    delta: Annotated[
+        float, typer.Option(min=0.0, max=MOST, help="Confidence 1 − delta; 0 takes the graph's, or 0.05.")
+    ] = 0.0,
     rounds: Annotated[int, typer.Option(help="Rounds of each simulation, and splits.")] = 2000,
     pictures: Annotated[int, typer.Option(help="Calibration pictures of a simulated round.")] = 400,
     limit: Annotated[int, typer.Option(help="Pictures to split, evenly spread; 0 takes all.")] = 0,
-    seed: Annotated[int, typer.Option(help="Of all draws.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of all draws.")] = 0,
     out: Annotated[Path, typer.Option("-o", "--out", help="JSON file; the page goes beside it.")] = RESULTS
     / "guarantee.json",
 ) -> None:
@@ -218,6 +226,7 @@ def guarantee(
 
     Example: python -m whymask.benchmarks.guarantee fused.onnx --data photos -o guarantee.json
     """
+    check_json(out)
     if (graph is None) != (data is None):
         raise InputError(
             "guarantee: a graph and --data belong together; give both, or neither for the simulation alone"

@@ -33,7 +33,7 @@ from whymask.benchmarks.instance_pictures import (
 )
 from whymask.benchmarks.intervals import Interval, clopper_pearson
 from whymask.benchmarks.overlap import mean_interval
-from whymask.benchmarks.program import publish, run_program
+from whymask.benchmarks.program import check_json, publish, run_program
 from whymask.benchmarks.tables import table
 from whymask.runtime.card import LOGITS, SALIENCY
 from whymask.runtime.errors import InputError
@@ -293,9 +293,12 @@ def judge(
     graph: Annotated[Path, typer.Argument(metavar="FILE.onnx", help="Fused graph of whymask export.")],
     out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE.json")] = Path("instances.json"),
     count: Annotated[int, typer.Option(min=1, help="Pictures a set.")] = 300,
-    seed: Annotated[int, typer.Option(help="Of pictures and random maps; the demo draws from seeds 0 to 3.")] = 1000,
+    seed: Annotated[
+        int, typer.Option(min=0, help="Of pictures and random maps; the demo draws from seeds 0 to 3.")
+    ] = 1000,
 ) -> None:
     """Judge a graph, print the tables and write the record."""
+    check_json(out)
     with load(graph) as explainer:
         sha256 = sha256_of(graph)
         sets = _sets(explainer, count, seed)

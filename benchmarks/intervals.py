@@ -15,6 +15,10 @@ from numpy.typing import NDArray
 from whymask.runtime.errors import InputError
 
 CONFIDENCE = 0.95
+LEAST_PICTURES = 6
+"""Fewest pictures of which a difference can be told from zero with 95 %: of five that all differ the same way, chance
+alone makes one set in sixteen. A bootstrap does not know it, for of few pictures it draws the same ones again and
+again: one picture has an interval without width."""
 _HALVINGS = 60
 """Bisection steps: 2^-60 is below the spacing of float64 around every bound that can be reported."""
 _ROUNDING = 1e-12

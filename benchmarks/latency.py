@@ -10,6 +10,7 @@ Letters: B batch, H W the graph's input size, N number of pictures, n number of 
 from __future__ import annotations
 
 import gc
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -19,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from whymask.benchmarks.latency_stats import Ratio, Times, paired_ratio
+from whymask.benchmarks.latency_stats import LEAST_PAIRS, Ratio, Times, paired_ratio
 from whymask.runtime.errors import InputError
 
 Images = NDArray[np.uint8]
@@ -75,10 +76,16 @@ class BenchSettings:
         for name in ("seconds", "batch", "pictures", "min_pairs", "resamples", "phase_calls", "margin"):
             if not getattr(self, name) > 0:
                 raise InputError(f"{name} is {getattr(self, name)}, expected more than 0")
+        if not math.isfinite(self.seconds):
+            raise InputError(f"seconds is {self.seconds}, expected a finite number")
+        if self.seed < 0:
+            raise InputError(f"seed is {self.seed}, expected 0 or more")
         if not 0.0 < self.confidence < 1.0:
             raise InputError(f"confidence is {self.confidence}, expected a number between 0 and 1")
         if self.max_pairs < self.min_pairs:
-            raise InputError(f"max_pairs is {self.max_pairs}, expected at least min_pairs, {self.min_pairs}")
+            raise InputError(
+                f"max_pairs is {self.max_pairs}, expected at least min_pairs, {self.min_pairs}; ask for fewer"
+            )
 
 
 @dataclass(frozen=True)
@@ -142,7 +149,7 @@ def measure_pairs(
     with collector_paused():
         _warm_up(fused, classifier, batches, settings, clock)
         samples: list[tuple[int, int, bool]] = []
-        next_look, start, now = settings.min_pairs, clock(), 0
+        next_look, start, now = max(settings.min_pairs, LEAST_PAIRS), clock(), 0
         while now < settings.seconds * NS_PER_S and len(samples) < settings.max_pairs:
             fused_first = bool(random.integers(2))
             fused_ns, classifier_ns, end = _time_pair(fused, classifier, next(batches), fused_first, clock)

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from whymask.benchmarks.latency import NS_PER_S, BenchSettings, Clock, Images, Run, collector_paused
-from whymask.benchmarks.latency_stats import Ratio, Times, paired_mean_ratio, paired_ratio
+from whymask.benchmarks.latency_stats import LEAST_PAIRS, Ratio, Times, paired_mean_ratio, paired_ratio
 from whymask.runtime.errors import InputError
 
 _GROWTH = 1.5
@@ -91,7 +91,7 @@ def measure_rounds(
     taken: dict[str, list[tuple[int, int]]] = {each.name: [] for each in contenders}
     with collector_paused():
         _warm_up(contenders, settings, clock)
-        number, next_look, start, now = 0, settings.min_pairs, clock(), 0
+        number, next_look, start, now = 0, max(settings.min_pairs, LEAST_PAIRS), clock(), 0
         while now < settings.seconds * NS_PER_S and number < settings.max_pairs:
             present = [each for each in contenders if number % each.every == 0]
             batches = [_batch(each.images, number, settings.batch) for each in present]

@@ -19,6 +19,9 @@ Statistic: TypeAlias = Callable[..., Any]
 
 BUSY_TOLERANCE_CORES = 0.25
 """What a quiet system's own services may use of the cores that the measurement needs."""
+LEAST_PAIRS = 10
+"""Fewest pairs that any figure may rest on: of ten, one lies above p90. One pair alone has a bootstrap interval without
+width, and two or three have one that is far too narrow, so that the interval itself cannot tell of too few."""
 _RESAMPLES_AT_ONCE = 64
 
 
@@ -207,7 +210,7 @@ def judge(
     min_pairs: int,
     load: Load,
     threads: int,
-    throttling: tuple[str, ...] = (),
+    against: tuple[str, ...] = (),
 ) -> Verdict:
     """Say whether the ratio stands, and what speaks against it.
 
@@ -215,14 +218,15 @@ def judge(
         ratio: with its interval.
         pairs: number of pairs that were timed.
         margin: largest half-width of the interval, as a share of the ratio.
-        min_pairs: fewest pairs that percentiles may rest on.
+        min_pairs: fewest pairs that percentiles may rest on; never fewer than LEAST_PAIRS.
         load: what the machine did meanwhile.
         threads: that one run used.
-        throttling: what held a GPU's clocks back, each a reason of its own.
+        against: what else speaks against it, such as a GPU's clocks that were held back; each a reason of its own.
     """
-    reasons = list(throttling)
-    if pairs < min_pairs:
-        reasons.append(f"{pairs} pairs were timed, at least {min_pairs} are needed: raise --seconds")
+    reasons, needed = list(against), max(min_pairs, LEAST_PAIRS)
+    if pairs < needed:
+        what = "--seconds" if needed == min_pairs else "--pairs and --seconds"
+        reasons.append(f"{pairs} pairs were timed, at least {needed} are needed: raise {what}")
     if not ratio.half_width <= margin:
         reasons.append(
             f"the interval of the ratio is ±{100 * ratio.half_width:.1f} %, wider than ±{100 * margin:.1f} %: "

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from whymask.benchmarks.bench_scenarios import CALLS, MULTI, OFFLINE, SINGLE, STREAMS
+from whymask.benchmarks.bench_scenarios import CALLS, MULTI, OFFLINE, SINGLE, STREAMS, Point
 from whymask.benchmarks.latency import BenchSettings
 from whymask.benchmarks.latency_rounds import Contender
 from whymask.benchmarks.sweep_record import CrossCheck, SweepPoint
@@ -47,6 +47,17 @@ def import_loadgen() -> Any:
     return mlperf_loadgen
 
 
+def check_scenarios(points: Sequence[Point | SweepPoint]) -> None:
+    """Refuse points that LoadGen has no scenario for, before anything is measured.
+
+    Raises:
+        InputError: calls of a batch, which are no scenario of MLPerf.
+    """
+    for point in points:
+        if point.scenario == CALLS:
+            raise InputError(f"--loadgen has no scenario for calls of {point.batch}; add --scenario single-stream")
+
+
 def cross_checks(contenders: Sequence[Contender], point: SweepPoint, settings: BenchSettings) -> tuple[CrossCheck, ...]:
     """Time graphs by LoadGen, one after the other.
 
@@ -60,8 +71,7 @@ def cross_checks(contenders: Sequence[Contender], point: SweepPoint, settings: B
         MissingExtra: LoadGen is not installed.
         BackendError: LoadGen writes no result.
     """
-    if point.scenario == CALLS:
-        raise InputError(f"--loadgen has no scenario for calls of {point.batch}; add --scenario single-stream")
+    check_scenarios([point])
     loadgen = import_loadgen()
     rows = {row.name: row for row in point.rows}
     checks = []

@@ -44,12 +44,30 @@ def chosen(only: Sequence[str], known: Sequence[str]) -> list[str]:
     return [name for name in known if not only or name in only]
 
 
+def check_json(out: Path, page: str = ".md") -> None:
+    """Refuse another ending before an hour of training, not after it: the page could fall on the record.
+
+    Args:
+        out: the record's file.
+        page: ending of the page.
+
+    Raises:
+        InputError: the file does not end in `.json`.
+    """
+    if out.suffix != ".json":
+        raise InputError(f"{out.name}: expected a name ending in .json; the page goes beside it, ending in {page}")
+
+
 def publish(out: Path, record: dict[str, Any], page: str) -> None:
     """Write a study's record and, beside it, its page; print the page.
 
     Args:
         out: the JSON file; Markdown goes beside it.
+
+    Raises:
+        InputError: see `check_json`.
     """
+    check_json(out)
     write_atomically(out, json_from_report(record) + "\n")
     write_atomically(out.with_suffix(".md"), page)
     typer.echo(page)

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from whymask.benchmarks.machine import describe_machine
 from whymask.benchmarks.masking import background_from_fill, compose, keep_first, pixel_count, pixel_order
 from whymask.benchmarks.pictures import chunks, read_pictures
-from whymask.benchmarks.program import run_program
+from whymask.benchmarks.program import check_json, run_program
 from whymask.benchmarks.records import json_from_report
 from whymask.benchmarks.refinement_page import page_from_record, tables_from_record
 from whymask.benchmarks.suite.sample import Ask
@@ -272,11 +272,12 @@ def judge(
     count: Annotated[int, typer.Option("-n", min=1, help="Pictures, spread evenly over the folder.")] = 64,
     steps: Annotated[str, typer.Option(help="Steps of optimisation, by commas.")] = "0,10,30,100,300",
     graph: Annotated[Path | None, typer.Option(help="Exported graph that judges the masks; else torch.")] = None,
-    seed: Annotated[int, typer.Option(help="Of draws and ties.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of draws and ties.")] = 0,
     batch: Annotated[int, typer.Option(min=1, help="Pictures that are optimised together.")] = 16,
     out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE.json")] = Path("refinement.json"),
 ) -> None:
     """Measure, print the table, write the record and beside it a page."""
+    check_json(out, ".html")
     counts = steps_from_text(steps)
     try:
         from whymask.train.run import load_run

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from whymask.benchmarks.bench_record import BenchRecord
-from whymask.benchmarks.forms import targets, write_forms
+from whymask.benchmarks.forms import check_targets, write_forms
 from whymask.benchmarks.intervals import Interval
 from whymask.benchmarks.report import Html, bullets, document, section, table
 from whymask.benchmarks.report import verdict as marked
@@ -60,12 +60,13 @@ def page_from_record(record: SweepRecord) -> Html:
 
 
 def check_output(output: Path) -> None:
-    """Refuse an output that names no form, before anything is measured.
+    """Refuse an output that names no form or cannot be written, before anything is measured.
 
     Raises:
+        ArtefactError: it cannot be written.
         InputError: an ending that is none of `WRITERS`.
     """
-    targets(output, STEM, WRITERS)
+    check_targets(output, STEM, WRITERS)
 
 
 def write_bench(record: Record, output: Path) -> list[Path]:
@@ -124,18 +125,21 @@ def _is_paired(row: Row) -> bool:
 
 
 def _histogram(row: Row) -> Html:
-    return bars_chart(_cut(np.array(row.samples_ms)), f"{row.name}, ms a call", f"{row.name}: {_shown(row)}")
+    calls = len(row.samples_ms)
+    told = f"{row.name}: {calls} calls{_left_out(calls)}."
+    return bars_chart(_cut(np.array(row.samples_ms)), f"{row.name}, ms a call", told)
 
 
 def _differences(row: Row, baseline: Row) -> Html:
     _, mine, theirs = np.intersect1d(row.rounds, baseline.rounds, return_indices=True)
     differences = np.array(row.samples_ms)[mine] - np.array(baseline.samples_ms)[theirs]
     label = f"{row.name} less {baseline.name}, ms"
-    return bars_chart(_cut(differences), label, f"Difference within each of {len(differences)} pairs of calls.")
+    told = f"Difference within each of {len(differences)} pairs of calls{_left_out(len(differences))}."
+    return bars_chart(_cut(differences), label, told)
 
 
 def _cut(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Values without the outermost per cent of each side, where there are enough for one to be that."""
+    """Values without the outermost of each side, see `SHOWN`, where there are enough of them."""
     if values.size < LEAST_CUT:
         return values
     low, high = np.percentile(values, (100.0 - SHOWN, SHOWN))
@@ -143,7 +147,6 @@ def _cut(values: NDArray[np.float64]) -> NDArray[np.float64]:
     return kept
 
 
-def _shown(row: Row) -> str:
-    calls = len(row.samples_ms)
-    left_out = f"; the highest and the lowest {100 - SHOWN:g} % are not drawn" if calls >= LEAST_CUT else ""
-    return f"{calls} calls{left_out}."
+def _left_out(count: int) -> str:
+    """What of so many values `_cut` leaves out."""
+    return f"; the highest and the lowest {100 - SHOWN:g} % are not drawn" if count >= LEAST_CUT else ""

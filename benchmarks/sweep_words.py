@@ -118,8 +118,9 @@ def where(record: SweepRecord) -> str:
     runs = dict.fromkeys(
         f"{each.provider}, {each.precision}, {each.threads} thread{'' if each.threads == 1 else 's'}" for each in files
     )
+    sizes = dict.fromkeys(f"{each.height} × {each.width}" for each in files)
     return (
-        f"{', '.join(dict.fromkeys(each.classifier_id for each in files))}, {files[0].height} × {files[0].width} px, "
+        f"{', '.join(dict.fromkeys(each.classifier_id for each in files))}, {' and '.join(sizes)} px, "
         f"{'; '.join(runs)}, {machine.device or machine.cpu}, {machine.cores} cores"
     )
 

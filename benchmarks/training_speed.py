@@ -33,12 +33,11 @@ import typer
 
 from whymask.benchmarks import imagenet
 from whymask.benchmarks.intervals import CONFIDENCE
-from whymask.benchmarks.latency_stats import Ratio, Verdict, judge, median_of_ratios
+from whymask.benchmarks.latency_stats import LEAST_PAIRS, Ratio, Verdict, judge, median_of_ratios
 from whymask.benchmarks.machine import LoadMeter, describe_machine
-from whymask.benchmarks.program import run_program
+from whymask.benchmarks.program import check_json, run_program
 from whymask.benchmarks.tables import table
 from whymask.benchmarks.variants import BASES, base_named
-from whymask.benchmarks.variants_page import check_json
 from whymask.runtime.errors import InputError
 from whymask.runtime.files import write_atomically
 from whymask.runtime.progress import track
@@ -54,7 +53,6 @@ SCHEMA_VERSION = 4
 BAR = 1.25
 """Largest ratio of a step to its floor that was set as the goal."""
 MARGIN = 0.05
-LEAST_PAIRS = 10
 MOST_ROUNDS = 4
 """Times `--pairs` rounds that are timed while the interval is wider than the margin."""
 WARM_UP = 3

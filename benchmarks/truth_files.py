@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -32,10 +33,18 @@ def read_rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[str, Mapping
         columns: that must be there and hold something in every row.
 
     Raises:
-        InputError: no such file, or a column or a field is absent.
+        InputError: no such file, no CSV in UTF-8, or a column or a field is absent.
     """
     if not path.is_file():
         raise InputError(f"{path}: no such file, expected a CSV with the columns {', '.join(columns)}")
+    try:
+        yield from _rows(path, columns)
+    except (UnicodeDecodeError, csv.Error, OSError) as error:
+        expected = f"expected a CSV in UTF-8 with the columns {', '.join(columns)}"
+        raise InputError(f"{path}: cannot be read ({error}), {expected}") from None
+
+
+def _rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[str, Mapping[str, str]]]:
     with path.open(encoding="utf-8-sig", newline="") as stream:
         reader = csv.DictReader(stream)
         absent = [name for name in columns if name not in (reader.fieldnames or ())]
@@ -88,8 +97,8 @@ def _box(where: str, values: Sequence[Any]) -> Box:
         left, top, right, bottom = (float(value) for value in values)
     except (TypeError, ValueError):
         raise InputError(f"{where}: box {list(values)}, expected the four numbers left, top, right, bottom") from None
-    if not (0 <= left < right and 0 <= top < bottom):
-        raise InputError(f"{where}: box {list(values)}, expected 0 ≤ left < right and 0 ≤ top < bottom")
+    if not (0 <= left < right < math.inf and 0 <= top < bottom < math.inf):
+        raise InputError(f"{where}: box {list(values)}, expected 0 ≤ left < right and 0 ≤ top < bottom, all finite")
     return left, top, right, bottom
 
 

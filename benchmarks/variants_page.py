@@ -22,10 +22,10 @@ from numpy.typing import NDArray
 from whymask.benchmarks.imagenet import RESULTS
 from whymask.benchmarks.intervals import Interval
 from whymask.benchmarks.overlap import mean_interval
+from whymask.benchmarks.program import check_json
 from whymask.benchmarks.suite.sample import Column
 from whymask.benchmarks.tables import table
 from whymask.benchmarks.variants import SHAPES, Row, Study
-from whymask.runtime.errors import InputError
 from whymask.runtime.files import write_atomically
 from whymask.runtime.versions import installed_versions
 
@@ -185,13 +185,3 @@ def record_file(out: Path | None, name: str, bases: Sequence[str]) -> Path:
     found = RESULTS / f"{name}{ending}.json" if out is None else out
     check_json(found)
     return found
-
-
-def check_json(out: Path) -> None:
-    """Refuse another ending before an hour of training, not after it.
-
-    Raises:
-        InputError: the file does not end in `.json`.
-    """
-    if out.suffix != ".json":
-        raise InputError(f"{out.name}: expected a name ending in .json; the page goes beside it, ending in .md")

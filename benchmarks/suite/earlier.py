@@ -126,9 +126,11 @@ def _fill_set(record: Record, now: Record, earlier: Record, before: Record, name
         was = earlier["method"]["maps"].get(map_name, {})
         if not told["costly"] or was.get("stated") != told["stated"]:
             continue
-        rows = {column: now["cells"][map_name][column] for column in columns}
-        olds = {column: before["cells"][map_name][column] for column in rows}
-        gaps = [place for place, value in enumerate(next(iter(rows.values()), [])) if value is None]
+        mine, its = now["cells"].get(map_name, {}), before["cells"].get(map_name, {})
+        # A set without truth has not the columns that another set of the same record has.
+        rows = {column: mine[column] for column in columns if column in mine and column in its}
+        olds = {column: its[column] for column in rows}
+        gaps = [place for place, values in enumerate(zip(*rows.values(), strict=True)) if set(values) == {None}]
         apart, shared = _apart(rows, olds, gaps, f"{name}: {now['name']}, {map_name}")
         for column, row in rows.items():
             for place in gaps:

@@ -12,7 +12,7 @@ from whymask.benchmarks import baselines
 from whymask.benchmarks.asked_graph import AskedGraph
 from whymask.benchmarks.card_summary import card_summary
 from whymask.benchmarks.evaluation import classifier_from_run, pictures_in, spread
-from whymask.benchmarks.forms import targets, write_forms
+from whymask.benchmarks.forms import check_targets, write_forms
 from whymask.benchmarks.logits_alone import logits_backend
 from whymask.benchmarks.records import json_from_report
 from whymask.benchmarks.rivals.rise import MASKS
@@ -252,12 +252,13 @@ STEM = "evaluation"
 
 
 def check_output(output: Path) -> None:
-    """Refuse an output that names no form, before anything is judged.
+    """Refuse an output that names no form or cannot be written, before anything is judged.
 
     Raises:
+        ArtefactError: it cannot be written.
         InputError: an ending that is none of `WRITERS`.
     """
-    targets(output, STEM, WRITERS)
+    check_targets(output, STEM, WRITERS)
 
 
 def write_evaluation(found: Evaluation, output: Path) -> list[Path]:

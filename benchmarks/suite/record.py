@@ -112,18 +112,27 @@ def read_record(path: Path) -> dict[str, Any]:
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
         kind, schema = record["kind"], record["schema"]
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, RecursionError, KeyError, TypeError):
         raise ArtefactError(f"{path}: no record of an evaluation; {AGAIN}") from None
     if kind != KIND:
         raise ArtefactError(f"{path}: a record of kind {kind!r}, expected {KIND!r}; {AGAIN}")
     if schema != SCHEMA_VERSION:
         raise ArtefactError(f"{path}: schema {schema}, expected {SCHEMA_VERSION}; evaluate again with this whymask")
     try:
+        _check_head(record)
         for each in record["sets"]:
             _check_set(path, each, record["method"]["columns"])
     except (KeyError, TypeError, AttributeError) as error:
         raise ArtefactError(f"{path}: lacks or garbles {error}; {AGAIN}") from None
     return dict(record)
+
+
+def _check_head(record: Record) -> None:
+    """Ask for what every reader needs; a field that is absent or of another kind raises what `read_record` catches."""
+    method = record["method"]
+    _ = record["graph"]["sha256"], record["graph"]["card"]["classifier_sha256"], record["command"], method["seed"]
+    _ = [(each["better"], each["stated"]) for each in method["columns"].values()]
+    _ = [each["stated"] for each in method["maps"].values()]
 
 
 def _check_set(path: Path, record: Record, columns: Record) -> None:
@@ -132,6 +141,9 @@ def _check_set(path: Path, record: Record, columns: Record) -> None:
     for name, values in [*listed, *record["own"].items()]:
         if len(values) != n:
             raise ArtefactError(f"{path}: {record['name']}: {len(values)} figures of {name} for {n} pictures; {AGAIN}")
+        other = next((each for each in values if each is not None and not isinstance(each, int | float)), None)
+        if other is not None:
+            raise ArtefactError(f"{path}: {record['name']}: {other!r} among the figures of {name}, no number; {AGAIN}")
     unknown = {column for row in record["cells"].values() for column in row} - set(columns)
     if unknown:
         raise ArtefactError(f"{path}: {record['name']}: no definition of {', '.join(sorted(unknown))}; {AGAIN}")

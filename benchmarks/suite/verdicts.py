@@ -4,7 +4,7 @@ A verdict says how the explainer does against one other map in one column:
 
     apart    better, and the two 95 % intervals do not overlap
     better   better in the same pictures: the interval of the paired difference leaves zero out
-    within   the paired difference cannot be told from zero
+    within   the paired difference cannot be told from zero, as of fewer than LEAST_PICTURES pictures it never can
     worse    worse in the same pictures
 
 A map that was made for some of the pictures only is judged on these: its verdict compares it with the explainer's mean
@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from whymask.benchmarks.baselines import EXPLAINER
-from whymask.benchmarks.intervals import Interval
+from whymask.benchmarks.intervals import LEAST_PICTURES, Interval
 from whymask.benchmarks.suite.resampling import known, mean_of, percentiles, resampled_means
 from whymask.benchmarks.suite.sample import Cell, Cells, Column
 
@@ -92,6 +92,8 @@ def figures_of(
             difference = percentiles(float(np.nanmean(explainer - values)), differences[cell])
             if cell.map in maps:
                 said = verdict(columns[cell.column].better, own, mean, difference)
+                if said and len(known(explainer - values)) < LEAST_PICTURES:
+                    said = WITHIN
         figures[cell] = Figure(cell, len(known(values)), mean, own, difference, said)
     return figures
 

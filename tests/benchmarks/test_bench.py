@@ -168,6 +168,47 @@ def test_a_fused_graph_in_the_classifiers_place_is_compared_as_one(fused: Path):
     assert run_bench(fused, fused, settings=QUICK).ratio.value == pytest.approx(1.0, abs=0.5)
 
 
+def test_a_fused_graph_in_the_classifiers_place_tells_nothing_of_what_the_explanation_costs(fused: Path):
+    verdict = run_bench(fused, fused, settings=QUICK).verdict
+    assert not verdict.valid
+    assert verdict.reasons[0].startswith("tiny.onnx gives saliency and mask itself, so the ratio is not what the expl")
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [("absent.onnx", r"absent\.onnx: no such file, expected an ONNX file"), ("", "a folder, expected an ONNX file of")],
+)
+def test_a_fused_file_that_is_not_there_is_named_and_not_its_classifier(tmp_path: Path, name: str, message: str):
+    with pytest.raises(ArtefactError, match=message):
+        run_bench(tmp_path / name, settings=QUICK)
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        (("--seconds", "inf"), "seconds is inf, expected a finite number"),
+        (("-o", "tiny.onnx/bench.json"), r"tiny\.onnx/bench\.json: cannot be written \(.*tiny\.onnx is a file\)"),
+        (("-o", "LICENCE"), r"LICENCE/bench\.json: cannot be written \(.*LICENCE is a file\)"),
+    ],
+)
+def test_what_would_be_lost_after_the_measurement_is_refused_before_it(
+    fused: Path, option: tuple, message: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(fused.parent)
+    monkeypatch.setattr("whymask.benchmarks.bench.run_bench", lambda *given: pytest.fail("measured"))
+    (fused.parent / "LICENCE").write_text("a file without an ending")
+    done = run(fused, *option)
+    assert isinstance(done.exception, ArtefactError | InputError)
+    assert re.search(message, str(done.exception))
+
+
+def test_a_seed_that_numpy_does_not_take_is_a_usage_error(fused: Path):
+    done = run(fused, "--seed", -1)
+    assert (done.exit_code, type(done.exception)) == (2, SystemExit)
+    with pytest.raises(InputError, match="seed is -1, expected 0 or more"):
+        BenchSettings(seed=-1)
+
+
 def test_a_graph_of_another_kind_is_refused_as_the_classifier(fused: Path, tmp_path: Path):
     import onnx
 

@@ -18,7 +18,7 @@ import pytest
 pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 typer = pytest.importorskip("typer")
-from onnx_models import write_classifier, write_fused  # noqa: E402
+from onnx_models import SIZE, write_classifier, write_fused  # noqa: E402
 from typer.testing import CliRunner  # noqa: E402
 
 from whymask.benchmarks.bench import run_bench  # noqa: E402
@@ -33,7 +33,7 @@ from whymask.benchmarks.loadgen import figure_from_log  # noqa: E402
 from whymask.benchmarks.power import Sensor, Sensors  # noqa: E402
 from whymask.benchmarks.sweep_record import Faster, SweepRecord  # noqa: E402
 from whymask.benchmarks.sweep_report import write_bench  # noqa: E402
-from whymask.benchmarks.sweep_words import CSV_HEAD, sentence  # noqa: E402
+from whymask.benchmarks.sweep_words import CSV_HEAD, sentence, where  # noqa: E402
 from whymask.runtime.errors import BackendError, InputError, MissingExtra  # noqa: E402
 
 QUICK = BenchSettings(seconds=0.2, pictures=4, warmup_seconds=0.0, warmup_pairs=2, min_pairs=10, resamples=50)
@@ -154,8 +154,16 @@ def test_few_calls_are_drawn_whole_and_many_without_their_outermost(record: Swee
     (path,) = write_bench(changed, tmp_path / "bench.html")
     page = path.read_text()
     assert ("are not drawn" in page) == (calls == 300)
+    left_out = "; the highest and the lowest 5 % are not drawn" if calls == 300 else ""
+    assert f"Difference within each of {calls} pairs of calls{left_out}." in page
     assert f"median {(1 + calls) / 2:.3g}" in page
     assert "nan" not in page
+
+
+def test_files_of_other_sizes_are_told_with_all_of_them(record: SweepRecord):
+    larger = dataclasses.replace(record.files[1], height=96, width=128)
+    assert f", {SIZE} × {SIZE} px, " in where(record)
+    assert f", {SIZE} × {SIZE} and 96 × 128 px, " in where(dataclasses.replace(record, files=(record.files[0], larger)))
 
 
 def test_the_table_has_a_line_a_row_and_point(record: SweepRecord, tmp_path: Path):
@@ -324,6 +332,39 @@ def test_options_that_do_not_go_together_are_refused(
     done = run(files[0], *arguments)
     assert isinstance(done.exception, InputError | MissingExtra)
     assert re.search(message, str(done.exception))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--run", "runs"), "--run is for --against, which was not given"),
+        (("--batches", ""), "--batches '': expected whole numbers of at least 1"),
+        (("--against", ""), "--against : no such method"),
+    ],
+)
+def test_no_option_of_a_sweep_is_passed_over_in_silence(files: list[Path], arguments: tuple, message: str):
+    done = run(*files, *arguments)
+    assert isinstance(done.exception, InputError)
+    assert re.search(message, str(done.exception))
+
+
+def test_calls_that_loadgen_has_no_scenario_for_are_refused_before_they_are_timed(
+    files: list[Path], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setitem(sys.modules, "mlperf_loadgen", FakeLoadGen({}))
+    monkeypatch.setattr("whymask.benchmarks.bench_sweep.measure_rounds", lambda *given, **more: pytest.fail("timed"))
+    with pytest.raises(InputError, match="--loadgen has no scenario for calls of 1; add --scenario single-stream"):
+        run_sweep(files[:1], [Point("calls", 1)], SweepOptions(loadgen=True), QUICK)
+
+
+def test_a_share_of_pictures_that_is_next_to_none_wants_more_calls_than_there_are(files: list[Path]):
+    found = run_sweep(files[:1], [Point("calls", 1)], SweepOptions(trigger_rates=(1e-320,)), QUICK)
+    assert "ten explained pictures need 10000000000" in "\n".join(found.verdict.reasons)
+
+
+def test_a_fused_file_in_the_classifiers_place_makes_a_sweep_invalid(files: list[Path]):
+    found = run_sweep(files[:1], [Point("calls", 1)], SweepOptions(classifier=files[0]), QUICK)
+    assert any("a.onnx gives saliency and mask itself" in reason for reason in found.verdict.reasons)
 
 
 class FakeLoadGen(SimpleNamespace):

@@ -208,6 +208,27 @@ def test_a_record_without_samples_is_refused(bench_file):
         compare_files([bench_file("a.json"), bench_file("after.json", samples={})], 0.05)
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"verdict": "valid"}, "lacks or garbles string indices must be integers"),
+        ({"samples": {"fused_ms": ["x"], "classifier_ms": [1.0]}}, "lacks or garbles could"),
+        ({"samples": {"fused_ms": [], "classifier_ms": []}}, "0 samples of the fused graph and 0 of the classifier"),
+        ({"samples": {"fused_ms": [1.0], "classifier_ms": [1.0, 2.0]}}, "1 samples of the fused graph and 2 of the cl"),
+    ],
+    ids=["verdict", "text", "no samples", "no pairs"],
+)
+def test_a_damaged_record_is_one_clear_error_and_no_verdict(bench_file, changes: dict, message: str):
+    with pytest.raises(ArtefactError, match=message):
+        compare_files([bench_file("a.json"), bench_file("after.json", **changes)], 0.05)
+
+
+def test_json_nested_without_end_is_one_clear_error(bench_file, tmp_path: Path):
+    (tmp_path / "deep.json").write_text("[" * 100_000)
+    with pytest.raises(ArtefactError, match=r"deep\.json: cannot be read as JSON"):
+        compare_files([bench_file("a.json"), tmp_path / "deep.json"], 0.05)
+
+
 def test_files_come_in_pairs_and_fields_by_their_names(bench_file):
     file = bench_file("a.json")
     with pytest.raises(InputError, match=r"1 files, expected pairs: whymask compare BEFORE\.json AFTER\.json"):
@@ -270,6 +291,28 @@ def test_parity_is_held_to_its_own_bounds(tmp_path: Path):
     assert compare_files([good, bad], 0.05).pairs[0].findings[0].reason == "out of its bound, 0.98"
     with pytest.raises(ArtefactError, match=r"c\.json: did not pass, so it is nothing to hold another to"):
         compare_files([bad, good], 0.05)
+
+
+def test_a_parity_figure_that_is_no_longer_told_is_not_said_to_hold(tmp_path: Path):
+    good, less = verification(tmp_path, "a.json", 0.999), verification(tmp_path, "b.json", 0.999)
+    other = json.loads(less.read_text())
+    other["figures"] = [other["figures"][0] | {"name": "top1_agreement"}]
+    less.write_text(json.dumps(other))
+    assert verdicts(good, less) == {"parity: mask_iou_min": "cannot tell"}
+    done = run(good, less)
+    assert done.exit_code == 3
+    assert "· parity: mask_iou_min: the second record does not tell it" in done.stdout
+    other["figures"] = []
+    less.write_text(json.dumps(other))
+    with pytest.raises(ArtefactError, match="no figure is in both, so nothing is judged"):
+        compare_files([less, less], 0.05)
+
+
+def test_what_to_do_about_a_verdict_that_is_withheld_fits_what_was_measured(bench_file, tmp_path: Path):
+    timed = run(bench_file("a.json"), bench_file("after.json", 1.155)).stdout.splitlines()[-1]
+    judged = run(evaluation(tmp_path, "c.json"), evaluation(tmp_path, "d.json", lost=4)).stdout.splitlines()[-1]
+    assert timed.endswith("; measure longer: bench --pairs 1000")
+    assert judged.endswith("; evaluate more pictures")
 
 
 def test_two_kinds_are_no_pair(bench_file, tmp_path: Path):
@@ -337,6 +380,14 @@ def test_a_count_may_grow_by_the_limit_and_a_share_may_fall_by_as_many_points():
     assert judge_count("nodes", "nodes", 100, 106, 0.05).verdict == "regressed"
     assert judge_count("agreement", "share", 0.90, 0.86, 0.05).verdict == "held"
     assert judge_count("agreement", "share", 0.90, 0.84, 0.05).verdict == "regressed"
+
+
+@pytest.mark.parametrize(("count", "verdict"), [(1, "cannot tell"), (5, "cannot tell"), (6, "regressed")])
+def test_no_change_is_told_of_pictures_so_few_that_chance_explains_it(count: int, verdict: str):
+    found = judge_pictures("kept", np.ones(count), np.zeros(count), 0.05, more_is_better=True)
+    assert found.verdict == verdict
+    assert ("at least 6 are needed" in found.reason) == (count < 6)
+    assert judge_pictures("kept", np.ones(count), np.ones(count), 0.05, more_is_better=True).verdict == "held"
 
 
 def test_the_interval_over_pictures_is_the_normal_one_on_many_of_them():

@@ -75,6 +75,33 @@ def test_a_mask_that_grew_is_a_regression_whatever_it_keeps(evaluation):
     assert found == {"planted: retention_auc": "held", "planted: area at the threshold": "regressed"}
 
 
+def test_a_column_that_lost_every_value_is_not_said_to_hold(evaluation):
+    before, after = evaluation("a.json", 0.5), evaluation("after.json", 0.5)
+    read = json.loads(after.read_text())
+    read["sets"][0]["cells"]["explainer"]["retention_auc"] = [None] * COUNT
+    after.write_text(json.dumps(read))
+    found = verdicts(before, after)
+    assert found == {"planted: retention_auc": "cannot tell", "planted: area at the threshold": "held"}
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda read: read["sets"][0]["own"].update(area=["wide"] * COUNT), "'wide' among the figures of area, no num"),
+        (lambda read: read.update(graph=None), "lacks or garbles 'NoneType' object is not subscriptable"),
+        (lambda read: read["method"].update(columns={"retention_auc": "higher"}), "lacks or garbles string indices"),
+    ],
+    ids=["figure", "graph", "columns"],
+)
+def test_a_damaged_evaluation_is_one_clear_error(evaluation, damage, message: str):
+    before, after = evaluation("a.json", 0.5), evaluation("after.json", 0.5)
+    read = json.loads(after.read_text())
+    damage(read)
+    after.write_text(json.dumps(read))
+    with pytest.raises(ArtefactError, match=rf"after\.json: .*{message}"):
+        compare_files([before, after], 0.05)
+
+
 def test_pictures_without_a_value_are_left_out_in_pairs(evaluation):
     before, after = evaluation("a.json", 0.5), evaluation("after.json", 0.5)
     read = json.loads(after.read_text())

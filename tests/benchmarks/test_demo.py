@@ -10,10 +10,12 @@ import torch
 from PIL import Image
 
 from whymask.benchmarks import baselines
+from whymask.benchmarks.cli import _print_demo
 from whymask.benchmarks.demo import GRAPH_FILE, MARKER, QUICK, STAGES, check_bars, prepare_folder, run_demo
 from whymask.benchmarks.demo_report import example_rows, page_from_results, summary_table
 from whymask.benchmarks.demo_results import MAPS, RIVALS, ClassifierScore, DemoResults, bars
 from whymask.benchmarks.faithfulness import AREAS, Case
+from whymask.benchmarks.latency_stats import Verdict
 from whymask.benchmarks.masking import BLUR, FILL
 from whymask.benchmarks.overlap import Overlap, overlap
 from whymask.runtime import ArtefactError, WhymaskError, load
@@ -167,6 +169,18 @@ def test_a_foreign_folder_is_left_alone(tmp_path: Path):
     with pytest.raises(ArtefactError, match="was not made by an earlier demo; give another folder"):
         prepare_folder(tmp_path)
     assert (tmp_path / "card.json").read_text() == "mine"
+
+
+def test_a_folder_below_a_file_is_one_clear_error(tmp_path: Path):
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(ArtefactError, match=r"file is a file and no folder to make it in; give another folder with -o"):
+        prepare_folder(tmp_path / "file" / "run")
+
+
+def test_the_terminal_says_that_a_cost_may_not_be_quoted(results: DemoResults, capsys: pytest.CaptureFixture[str]):
+    noisy = replace(results.bench, verdict=Verdict(False, ("other processes were busy",)))
+    _print_demo(replace(results, bench=noisy))
+    assert "· not valid: other processes were busy" in capsys.readouterr().out
 
 
 def test_an_earlier_demo_is_made_anew(tmp_path: Path):

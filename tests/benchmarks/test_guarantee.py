@@ -10,8 +10,10 @@ import pytest
 from colour_graph import write_graph
 from PIL import Image
 from quadrant import SIZE, explainer, oracle, pictures
+from typer.testing import CliRunner
 
-from whymask.benchmarks.guarantee import guarantee, kept_over_thresholds
+from whymask.benchmarks.guarantee import app, guarantee, kept_over_thresholds
+from whymask.benchmarks.program import publish
 from whymask.runtime.errors import InputError
 
 THRESHOLDS = (0.0, 0.2, 0.4, 0.6, 0.8)
@@ -71,3 +73,18 @@ def test_splits_of_pictures_are_written_with_every_answer(tmp_path: Path):
 def test_a_graph_without_pictures_is_refused(tmp_path: Path):
     with pytest.raises(InputError, match="a graph and --data belong together"):
         guarantee(tmp_path / "fused.onnx", None)
+
+
+def test_a_page_never_falls_on_its_record(tmp_path: Path):
+    with pytest.raises(InputError, match=r"guarantee\.md: expected a name ending in \.json; the page goes beside it"):
+        guarantee(None, None, rounds=2, pictures=20, out=tmp_path / "guarantee.md")
+    with pytest.raises(InputError, match=r"study\.md: expected a name ending in \.json"):
+        publish(tmp_path / "study.md", {"kind": "study"}, "# Page\n")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("option", [("--alpha", "2"), ("--delta", "-1"), ("--alpha", "nan"), ("--seed", "-1")])
+def test_a_promise_of_less_than_nothing_is_a_usage_error(tmp_path: Path, option: tuple[str, str]):
+    given = [*option, "--rounds", "2", "-o", str(tmp_path / "guarantee.json")]
+    assert CliRunner().invoke(app, given).exit_code == 2
+    assert not list(tmp_path.iterdir())

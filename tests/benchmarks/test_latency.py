@@ -260,6 +260,21 @@ def test_the_verdict_names_what_speaks_against_it(
         assert re.search(reason, verdict.reasons[0])
 
 
+@pytest.mark.parametrize(("count", "valid"), [(1, False), (2, False), (9, False), (10, True)])
+def test_so_few_pairs_that_their_interval_has_no_width_are_not_valid_whatever_was_asked_for(count: int, valid: bool):
+    ratio = paired_ratio(np.full(count, 3.0), np.full(count, 2.0), 0.95, 100, 0)
+    assert ratio.half_width == 0.0
+    verdict = judge(ratio, count, margin=0.05, min_pairs=1, load=QUIET, threads=1)
+    few = f"{count} pairs were timed, at least 10 are needed: raise --pairs and --seconds"
+    assert (verdict.valid, verdict.reasons) == (valid, () if valid else (few,))
+
+
+def test_one_pair_is_not_taken_for_a_narrow_interval():
+    stage = Stage()
+    pairs = measure_pairs(stage.fused, stage.classifier, images(), settings(min_pairs=1), stage.clock)
+    assert len(pairs.fused_ms) == 10
+
+
 def test_all_reasons_are_named():
     verdict = judge(ratio_of(1.0, 1.4), 3, margin=0.05, min_pairs=100, load=Load(2, 2, 1.5, 2), threads=1)
     assert len(verdict.reasons) == 3

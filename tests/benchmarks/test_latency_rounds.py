@@ -85,6 +85,12 @@ def test_a_ratio_is_of_the_rounds_that_both_took_part_in():
     assert rounds.between("b", "a", settings()).value == pytest.approx(5 / 3)
 
 
+def test_one_round_is_not_taken_for_a_narrow_interval():
+    stage = Stage()
+    rounds = measure_rounds(three(stage)[:2], settings(min_pairs=1), stage.clock)
+    assert len(rounds.times_ms["a"]) == 10
+
+
 def test_rounds_go_on_while_one_ratio_is_wide_and_end_with_the_time():
     stage, random = Stage(), np.random.default_rng(0)
 

@@ -89,6 +89,18 @@ def test_the_record_and_its_pages_say_what_was_taken(whole: dict, few: dict):
     assert counts["retention_auc"] == str(COUNT) and counts["average_drop"] == str(FEW)
 
 
+def test_a_set_without_truth_is_filled_beside_one_that_has_it(whole: dict, few: dict):
+    now, before = copy.deepcopy(few), copy.deepcopy(whole)
+    for record in (now, before):
+        record["method"]["columns"]["pointing"] = {"metric": "truth", "better": "higher", "stated": "on the object"}
+        record["method"]["columns"]["pointing"]["at_own_area"] = False
+    (row,) = filled_from(now, before, "before.json")["method"]["earlier"]["taken"]["planted"]
+    assert row["pictures"] == COUNT - FEW
+    assert now["sets"][0]["cells"]["slow"]["deletion"] == pytest.approx(
+        whole["sets"][0]["cells"]["slow"]["deletion"], abs=MOST_APART
+    )
+
+
 def test_an_earlier_record_that_took_over_itself_is_told_too(whole: dict, few: dict):
     once = filled_from(copy.deepcopy(few), whole, "before.json")
     twice = filled_from(copy.deepcopy(few), once, "once.json")

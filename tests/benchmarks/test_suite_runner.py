@@ -243,6 +243,13 @@ def test_a_verdict_follows_the_intervals(better, own, other, difference, expecte
     assert verdict(better, own, other, difference) == expected
 
 
+@pytest.mark.parametrize(("count", "expected"), [(1, "within"), (5, "within"), (6, "apart")])
+def test_so_few_pictures_that_chance_explains_them_tell_no_map_from_another(count: int, expected: str):
+    cells = {"explainer": {"up": np.full(count, 0.9)}, "a": {"up": np.full(count, 0.1)}}
+    summary = summarise(set_of(cells), COLUMNS, ("explainer", "a"), 0)
+    assert summary.worst_verdict(COLUMNS["up"]) == expected
+
+
 def test_the_sentence_counts_columns_and_names_those_that_are_missed():
     rng = np.random.default_rng(1)
     noise = lambda: 0.01 * rng.normal(size=60)  # noqa: E731

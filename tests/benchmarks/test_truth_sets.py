@@ -166,12 +166,25 @@ def test_drawn_shapes_bring_exact_masks():
         ("a.png,99,0,120,4", "line 2: the box lies outside of its picture of 32 × 16 pixels"),
         ("b.png,1,0,5,4", "lists 1 files, none of them one of the 1 pictures"),
         ("a.png,nan,0,5,4", "line 2: box .* expected 0 ≤ left"),
+        ("a.png,0,0,inf,4", "line 2: box .* expected 0 ≤ left < right and 0 ≤ top < bottom, all finite"),
     ],
 )
 def test_a_broken_row_is_named_with_its_line(tmp_path: Path, row: str, message: str):
     csv = tmp_path / "boxes.csv"
     csv.write_text(f"file,left,top,right,bottom\n{row}\n")
     with pytest.raises(InputError, match=message):
+        truth_for(f"boxes:{csv}", [photo(tmp_path / "a.png")])
+
+
+@pytest.mark.parametrize(
+    "content", [b"\xff\xfe,0,0,5,4", b"a.png," + b"1" * 200_000 + b",0,5,4"], ids=["encoding", "field"]
+)
+def test_a_file_that_is_no_csv_is_one_clear_error(tmp_path: Path, content: bytes):
+    csv = tmp_path / "boxes.csv"
+    csv.write_bytes(b"file,left,top,right,bottom\n" + content)
+    with pytest.raises(
+        InputError, match=r"boxes\.csv: cannot be read \(.*\), expected a CSV in UTF-8 with the columns f"
+    ):
         truth_for(f"boxes:{csv}", [photo(tmp_path / "a.png")])
 
 
