@@ -5,6 +5,7 @@ Letters: N images, B batch, H W size in pixels.
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -79,6 +80,7 @@ class ImageStore:
 
     Attributes:
         unreadable: files that could not be decoded, with the reason; they are left out.
+        sha256: of the decoded pixels, in order: the same pictures elsewhere are the same.
 
     Raises:
         InputError: no file could be decoded.
@@ -97,6 +99,7 @@ class ImageStore:
         self.unreadable: dict[Path, str] = {}
         self.paths: list[Path] = []
         pixels: list[images.Picture] = []
+        digest = hashlib.sha256()
         with ThreadPoolExecutor(self.workers) as pool:
             for path, image in zip(paths, pool.map(self._try_decode, paths), strict=True):
                 if on_image:
@@ -104,11 +107,13 @@ class ImageStore:
                 if image is None:
                     continue
                 self.paths.append(path)
+                digest.update(image.tobytes())
                 if self.cached:
                     pixels.append(image)
         if not self.paths:
             first = next(iter(self.unreadable.items()), None)
             raise InputError(f"none of {len(paths)} image files could be decoded; the first: {first}")
+        self.sha256 = digest.hexdigest()
         self._pixels = torch.from_numpy(np.stack(pixels)) if self.cached else None
 
     def _decode(self, path: Path) -> images.Picture:

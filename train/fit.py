@@ -18,6 +18,7 @@ from whymask.runtime.errors import ArtefactError, TrainingError
 from whymask.runtime.files import write_atomically
 from whymask.train.allocator import keep_freed_memory
 from whymask.train.calibrate import calibrate
+from whymask.train.checkpoint import Progress, load_checkpoint, refuse_other_run
 from whymask.train.config import TrainConfig
 from whymask.train.explainers import build_explainer
 from whymask.train.lessons import Share, lessons_for_run
@@ -35,16 +36,18 @@ def train(config: TrainConfig, out: Path, *, resume: bool = False) -> Run:
     Args:
         config: see `TrainConfig`.
         out: the run directory; made if absent.
-        resume: go on from the checkpoint in `out`; the result equals that of an unbroken run.
+        resume: go on from the checkpoint in `out`; the result equals that of an unbroken run. A run that had ended is
+            calibrated anew.
 
     Returns:
         the finished run, loaded from the directory.
 
     Raises:
-        InputError: bad options or data.
+        InputError: bad options or data, or others than those of the run that is resumed.
         ArtefactError: `out` holds a finished run and `resume` is off, or there is nothing to resume.
         TrainingError: the loss stopped being a number, or the frozen classifier changed.
-        KeyboardInterrupt: passed on after a checkpoint was written.
+        KeyboardInterrupt: passed on once the step is whole and in a checkpoint; a second one at once, from where the
+            last checkpoint stands.
     """
     checkpoint = out / CHECKPOINT_FILE
     if resume and not checkpoint.is_file():
@@ -70,10 +73,13 @@ def _train_process(fabric: Fabric, config: TrainConfig, out: Path, resume: bool)
     """What each process does."""
     keep_freed_memory()
     torch.manual_seed(config.seed)
+    saved = load_checkpoint(out / CHECKPOINT_FILE, config) if resume else None
     out.mkdir(parents=True, exist_ok=True)
     classifier = classifier_from_config(config)
     digest = classifier.sha256()
     images = load_images(config, classifier, quiet=not fabric.is_global_zero)
+    if saved:
+        refuse_other_run(saved.progress, digest, images.sha256)
     if images.unreadable and fabric.is_global_zero:
         lines = (f"{path}: {reason}\n" for path, reason in images.unreadable.items())
         write_atomically(out / UNREADABLE_FILE, "".join(lines))
@@ -82,8 +88,9 @@ def _train_process(fabric: Fabric, config: TrainConfig, out: Path, resume: bool)
     share = Share(fabric.global_rank, fabric.world_size, fabric.barrier)
     lessons = lessons_for_run(config, classifier, images.train, out, share) if config.teacher else None
     loop = Loop(fabric, config, out, classifier, explainer, images, lessons)
-    if resume:
-        loop.restore()
+    loop.progress = Progress(classifier=digest, pictures=images.sha256)
+    if saved:
+        loop.restore(saved)
     stopped = loop.run()
     if classifier.sha256() != digest:
         raise TrainingError("the frozen classifier changed during training; please report this")
