@@ -35,16 +35,17 @@ def find_images(roots: Sequence[str | Path]) -> list[Path]:
     Raises:
         InputError: a root does not exist, or there is no image.
     """
-    found: set[Path] = set()
+    found: dict[Path, Path] = {}  # by where it lies: a folder in two spellings holds the same pictures
     for root in map(Path, roots):
         if not root.exists():
             raise InputError(f"data {root} does not exist; expected a folder of images or an image file")
-        found.update([root] if root.is_file() else images.find_images(root))
+        for path in [root] if root.is_file() else images.find_images(root):
+            found.setdefault(path.resolve(), path)
     if not found:
         raise InputError(
             f"no images below {', '.join(map(str, roots))}; expected files ending in {', '.join(images.SUFFIXES)}"
         )
-    return sorted(found)
+    return sorted(found.values())
 
 
 @dataclass(frozen=True)
