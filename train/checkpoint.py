@@ -88,10 +88,14 @@ def load_checkpoint(path: Path, config: TrainConfig) -> Checkpoint:
         told = [*record.get("times", [0.0, 0.0]), *record.get("digests", ["", ""])]  # checkpoints did not always tell
         where = (record[name] for name in ("step", "best", "since_best", "rows"))
         progress = Progress(*where, *told, record.get("scaler", {}))
-    except (OSError, RuntimeError, KeyError, TypeError, ValueError, EOFError) as error:
-        raise ArtefactError(f"checkpoint {path} cannot be read ({error}); train again without --resume") from None
+        explainer, optimizer = record["explainer"], record["optimizer"]
+    except Exception as error:  # pickle and torch raise many kinds here, all of which mean: not a checkpoint
+        reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
+        raise ArtefactError(
+            f"checkpoint {path} cannot be read ({reason}); train again without --resume, into another folder"
+        ) from None
     _refuse_changes(saved, config)
-    return Checkpoint(progress, record["explainer"], record["optimizer"])
+    return Checkpoint(progress, explainer, optimizer)
 
 
 def refuse_other_run(began: Progress, classifier: str, pictures: str) -> None:
