@@ -6,7 +6,7 @@ import dataclasses
 import io
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -31,6 +31,8 @@ class Progress:
         best: best held-out figure so far, and validations since.
         rows: of metrics.csv.
         seconds, cpu_seconds: that the steps took so far, over all resumptions; by the clock, and of the processor.
+        classifier, pictures: digests of what it trains for and on; empty in checkpoints that did not tell yet.
+        scaler: state of the loss scaling in half precision; empty without one.
     """
 
     step: int = 0
@@ -39,6 +41,17 @@ class Progress:
     rows: list[dict[str, float]] = field(default_factory=list)
     seconds: float = 0.0
     cpu_seconds: float = 0.0
+    classifier: str = ""
+    pictures: str = ""
+    scaler: dict[str, Any] = field(default_factory=dict)
+
+
+class Checkpoint(NamedTuple):
+    """What a run goes on from: where it is, and the states of explainer and optimiser."""
+
+    progress: Progress
+    explainer: dict[str, Any]
+    optimizer: dict[str, Any]
 
 
 def save_checkpoint(
@@ -53,6 +66,8 @@ def save_checkpoint(
         "since_best": progress.since_best,
         "rows": progress.rows,
         "times": [progress.seconds, progress.cpu_seconds],
+        "digests": [progress.classifier, progress.pictures],
+        "scaler": progress.scaler,
         "explainer": explainer,
         "optimizer": optimizer,
     }
@@ -60,11 +75,8 @@ def save_checkpoint(
     write_atomically(path, buffer.getvalue())
 
 
-def load_checkpoint(path: Path, config: TrainConfig) -> tuple[Progress, dict[str, Any], dict[str, Any]]:
+def load_checkpoint(path: Path, config: TrainConfig) -> Checkpoint:
     """Read a checkpoint of the same run.
-
-    Returns:
-        progress, the explainer's state and the optimiser's state.
 
     Raises:
         ArtefactError: the file is damaged.
@@ -73,12 +85,40 @@ def load_checkpoint(path: Path, config: TrainConfig) -> tuple[Progress, dict[str
     try:
         record = torch.load(path, map_location="cpu", weights_only=True)
         saved = TrainConfig.from_json(record["config"])
-        times = record.get("times", [])  # checkpoints did not always tell
-        progress = Progress(record["step"], record["best"], record["since_best"], record["rows"], *times)
-    except (OSError, RuntimeError, KeyError, TypeError, ValueError, EOFError) as error:
-        raise ArtefactError(f"checkpoint {path} cannot be read ({error}); train again without --resume") from None
+        told = [*record.get("times", [0.0, 0.0]), *record.get("digests", ["", ""])]  # checkpoints did not always tell
+        where = (record[name] for name in ("step", "best", "since_best", "rows"))
+        progress = Progress(*where, *told, record.get("scaler", {}))
+        explainer, optimizer = record["explainer"], record["optimizer"]
+    except Exception as error:  # pickle and torch raise many kinds here, all of which mean: not a checkpoint
+        reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
+        raise ArtefactError(
+            f"checkpoint {path} cannot be read ({reason}); train again without --resume, into another folder"
+        ) from None
     _refuse_changes(saved, config)
-    return progress, record["explainer"], record["optimizer"]
+    return Checkpoint(progress, explainer, optimizer)
+
+
+def refuse_other_run(began: Progress, classifier: str, pictures: str) -> None:
+    """Refuse to go on with another classifier or with other pictures than a run began with.
+
+    Args:
+        began: of the checkpoint.
+        classifier, pictures: digests of what there is now.
+
+    Raises:
+        InputError: either differs.
+    """
+    if began.classifier not in ("", classifier):
+        raise InputError(
+            f"--resume: the classifier has sha256 {classifier[:12]}…, this run began with {began.classifier[:12]}…; "
+            "give the same weights, or train into another folder"
+        )
+    if began.pictures not in ("", pictures):
+        raise InputError(
+            f"--resume: the pictures of data have sha256 {pictures[:12]}…, this run began with "
+            f"{began.pictures[:12]}…, and some that were trained on would now be held out; "
+            "give the same pictures, or train into another folder"
+        )
 
 
 def _refuse_changes(saved: TrainConfig, config: TrainConfig) -> None:

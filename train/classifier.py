@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -47,8 +47,8 @@ class InputRule:
 class FrozenClassifier(nn.Module):
     """A classifier that can be asked, and read, but never changed.
 
-    It stays in eval mode whatever is asked of it, its parameters take no gradient, and `sha256` proves that nothing
-    moved.
+    It stays in eval mode whatever is asked of it, its parameters take no gradient, and `bits_sha256` proves that
+    nothing moved.
 
     Args:
         model: float32 module, normalised RGB (B, 3, H, W) → logits (B, C).
@@ -151,8 +151,12 @@ class FrozenClassifier(nn.Module):
         return other
 
     def sha256(self) -> str:
-        """Digest of every parameter and buffer; see `module_sha256`."""
+        """Digest of every parameter and buffer that a file of weights holds; see `module_sha256`."""
         return module_sha256(self.model)
+
+    def bits_sha256(self) -> str:
+        """Digest of all parameters and buffers, by which nothing may move; see `module_bits_sha256`."""
+        return module_bits_sha256(self.model)
 
     def card(self) -> ClassifierCard:
         """What the card says of this classifier."""
@@ -161,9 +165,22 @@ class FrozenClassifier(nn.Module):
 
 
 def module_sha256(module: nn.Module) -> str:
-    """Digest of every parameter and buffer of a module: names, dtypes, shapes and bytes; hexadecimal."""
+    """Digest of every parameter and buffer that a file of weights holds: names, dtypes, shapes, bytes; hexadecimal.
+
+    It says which classifier this is, on any machine. Buffers that no file holds are computed where a model is built,
+    and may differ there in a last bit.
+    """
+    return _digest(module.state_dict())
+
+
+def module_bits_sha256(module: nn.Module) -> str:
+    """Digest of every parameter and buffer, also of those that no file holds: within a process, whether it changed."""
+    return _digest({**dict(module.named_buffers()), **module.state_dict()})
+
+
+def _digest(tensors: Mapping[str, Tensor]) -> str:
     digest = hashlib.sha256()
-    for name, tensor in sorted(module.state_dict().items()):
+    for name, tensor in sorted(tensors.items()):
         digest.update(f"{name}|{tensor.dtype}|{tuple(tensor.shape)}|".encode())
         flat = tensor.detach().cpu().contiguous().flatten()
         digest.update(flat.view(torch.uint8).numpy().tobytes() if flat.numel() else b"")

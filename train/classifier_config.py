@@ -4,13 +4,27 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from whymask.runtime.errors import ArtefactError
+from whymask.runtime.errors import ArtefactError, InputError
 from whymask.runtime.from_json import dataclass_from_record
 
 Config = TypeVar("Config", bound="ClassifierConfig")
+
+MOST_SEED = 2**32 - 1
+"""A step's own seed is this one's many times over, and has to fit into 64 bits."""
+
+
+def check_seed(seed: int) -> None:
+    """Refuse a seed that generators do not take.
+
+    Raises:
+        InputError: below 0 or above MOST_SEED.
+    """
+    if not 0 <= seed <= MOST_SEED:
+        raise InputError(f"seed is {seed}, expected a whole number from 0 to {MOST_SEED}")
 
 
 def option(default: Any, help: str) -> Any:
@@ -32,6 +46,17 @@ class ClassifierConfig:
     resize: str = option("squash", "squash shows the graph the whole picture; crop its centre.")
     taps: tuple[str, ...] | None = option(None, "Module to read, finest first; repeatable. Default: chosen.")
     licence: str = option("unstated", "Licence of classifier and explainer together, for the card.")
+
+    def check_rule(self) -> None:
+        """Refuse a normalisation that makes no numbers.
+
+        Raises:
+            InputError: which value, and what was expected.
+        """
+        if self.mean is not None and not all(map(math.isfinite, self.mean)):
+            raise InputError(f"mean is {self.mean}, expected three finite numbers")
+        if self.std is not None and not all(0.0 < each < math.inf for each in self.std):
+            raise InputError(f"std is {self.std}, expected three finite numbers above 0: pictures are divided by them")
 
     def to_json(self) -> str:
         """As indented JSON text."""

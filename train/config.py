@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from whymask.runtime.card import RESIZE_RULES
 from whymask.runtime.errors import InputError
-from whymask.train.classifier_config import ClassifierConfig, option
+from whymask.train.classifier_config import ClassifierConfig, check_seed, option
 
 EXPLAINERS = ("tapped", "autoencoder")
 AUTOENCODER_SIZES = ("small", "medium", "large")
@@ -66,7 +66,7 @@ class ExplainerConfig:
             raise InputError(f"channels is {self.channels}, expected 4 to 512")
         if not 0 <= self.sharpen <= MOST_RADIUS:
             raise InputError(f"sharpen is {self.sharpen}, expected a radius of 0 to {MOST_RADIUS} cells")
-        if self.flat <= 0.0:
+        if not self.flat > 0.0:
             raise InputError(f"flat is {self.flat}, expected a share above 0")
         self._check_detail()
 
@@ -189,6 +189,8 @@ class TrainConfig(ClassifierConfig):
         """Refuse values out of range, naming the field, the value and the range."""
         positive = ("steps", "batch_size", "learning_rate", "log_every", "devices", "max_holdout")
         _check_range(self, positive, 0, float("inf"), "above 0", open_low=True)
+        check_seed(self.seed)
+        self.check_rule()
         shares = ("level_from", "hard_from", "hard_share", "robustness", "others", "teacher_until")
         _check_range(self, shares, 0, 1, "in [0, 1]")
         inner = ("retention", "target_area", "min_area", "max_area", "holdout", "alpha", "delta")
@@ -270,9 +272,9 @@ def _check_range(
 ) -> None:
     for name in names:
         value = getattr(config, name)
-        below = value <= low if open_low else value < low
-        above = value >= high if open_high else value > high
-        if below or above:
+        is_high = value > low if open_low else value >= low
+        is_low = value < high if open_high else value <= high
+        if not (is_high and is_low):  # so that nan, which is neither above nor below, is refused too
             raise InputError(f"{name} is {value}, expected a number {words}")
 
 

@@ -5,6 +5,7 @@ Letters: N images, B batch, H W size in pixels.
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -34,16 +35,17 @@ def find_images(roots: Sequence[str | Path]) -> list[Path]:
     Raises:
         InputError: a root does not exist, or there is no image.
     """
-    found: set[Path] = set()
+    found: dict[Path, Path] = {}  # by where it lies: a folder in two spellings holds the same pictures
     for root in map(Path, roots):
         if not root.exists():
             raise InputError(f"data {root} does not exist; expected a folder of images or an image file")
-        found.update([root] if root.is_file() else images.find_images(root))
+        for path in [root] if root.is_file() else images.find_images(root):
+            found.setdefault(path.resolve(), path)
     if not found:
         raise InputError(
             f"no images below {', '.join(map(str, roots))}; expected files ending in {', '.join(images.SUFFIXES)}"
         )
-    return sorted(found)
+    return sorted(found.values())
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,7 @@ class ImageStore:
 
     Attributes:
         unreadable: files that could not be decoded, with the reason; they are left out.
+        sha256: of the decoded pixels, in order: the same pictures elsewhere are the same.
 
     Raises:
         InputError: no file could be decoded.
@@ -97,6 +100,7 @@ class ImageStore:
         self.unreadable: dict[Path, str] = {}
         self.paths: list[Path] = []
         pixels: list[images.Picture] = []
+        digest = hashlib.sha256()
         with ThreadPoolExecutor(self.workers) as pool:
             for path, image in zip(paths, pool.map(self._try_decode, paths), strict=True):
                 if on_image:
@@ -104,11 +108,13 @@ class ImageStore:
                 if image is None:
                     continue
                 self.paths.append(path)
+                digest.update(image.tobytes())
                 if self.cached:
                     pixels.append(image)
         if not self.paths:
             first = next(iter(self.unreadable.items()), None)
             raise InputError(f"none of {len(paths)} image files could be decoded; the first: {first}")
+        self.sha256 = digest.hexdigest()
         self._pixels = torch.from_numpy(np.stack(pixels)) if self.cached else None
 
     def _decode(self, path: Path) -> images.Picture:

@@ -10,17 +10,20 @@ from pathlib import Path
 
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.plugins import Precision
 
 from whymask.runtime.errors import TrainingError
 from whymask.runtime.files import write_atomically
+from whymask.runtime.progress import Progress as ProgressBar
 from whymask.train.ahead import Ahead
-from whymask.train.checkpoint import Progress, load_checkpoint, save_checkpoint
+from whymask.train.checkpoint import Checkpoint, Progress, save_checkpoint
 from whymask.train.classifier import FrozenClassifier
 from whymask.train.compiled import compiled
 from whymask.train.config import TrainConfig
 from whymask.train.data import batch_indices, cropped, draw_crops
 from whymask.train.distil import Lesson
 from whymask.train.explainers import Explainer
+from whymask.train.interrupts import hold_interrupts
 from whymask.train.lessons import Lessons
 from whymask.train.run import CHECKPOINT_FILE, METRICS_FILE
 from whymask.train.run_images import Images, bar_of_process
@@ -34,6 +37,9 @@ WARM_UP = 0.03
 
 GRADIENT_NORM = 5.0
 """Gradients are clipped to this norm: one image whose KL explodes must not undo a hundred steps."""
+
+LEAST_SCALE = 1.0
+"""Of the loss, in precision 16-mixed: gradients that overflow at less than this are no matter of the scale."""
 
 
 class Loop:
@@ -64,37 +70,52 @@ class Loop:
             stand_in = compiled(stand_in, config.batch_size // config.devices, fabric.autocast())
         self.objective = Objective(config, stand_in, fill_of(classifier))
         self.progress = Progress()
+        self._is_whole = True
         self._noted = (time.monotonic(), time.process_time())
         # From memory to memory, another thread gains nothing and takes its time from the CPU's own.
         waits = not images.train.cached or fabric.device.type == "cuda"
         self.read = Ahead(self.pictures, config.steps) if waits else self.pictures
 
-    def restore(self) -> None:
-        """Go back to the checkpoint in the run directory."""
-        self.progress, explainer, optimizer = load_checkpoint(self.out / CHECKPOINT_FILE, self.config)
-        self.plain.load_state_dict(explainer)
-        self.optimizer.load_state_dict(optimizer)
+    def restore(self, saved: Checkpoint) -> None:
+        """Go back to a checkpoint."""
+        began, self.progress = self.progress, saved.progress
+        self.progress.classifier, self.progress.pictures = began.classifier, began.pictures
+        self.plain.load_state_dict(saved.explainer)
+        self.optimizer.load_state_dict(saved.optimizer)
+        if self.progress.scaler:
+            self._scaling.load_state_dict(self.progress.scaler)
         self._noted = (time.monotonic(), time.process_time())
 
     def run(self) -> str:
         """All steps that remain; returns why it ended: `finished`, `patience` or `max_minutes`."""
-        config, progress = self.config, self.progress
-        began = time.monotonic()
+        if self._is_exhausted():
+            return "patience"  # it had ended before it was resumed
         quiet = not self.fabric.is_global_zero
         try:
-            with bar_of_process(quiet, config.steps - progress.step, "training", "steps") as bar:
-                while progress.step < config.steps:
-                    figures = self.step()
-                    bar.advance(note=f"loss {figures['loss']:.2f}  {figures['images_per_s']:.0f} images/s")
-                    if self._log(figures):
-                        return "patience"
-                    if config.max_minutes and self._any(time.monotonic() - began > 60 * config.max_minutes):
-                        return "max_minutes"
+            with bar_of_process(quiet, self.config.steps - self.progress.step, "training", "steps") as bar:
+                return self._steps(bar)
         except KeyboardInterrupt:
-            self._checkpoint()
+            if self._is_whole:  # else the last checkpoint stands: from half a step another run would go on
+                self._checkpoint()
             raise
         finally:
             self._note_time()
+
+    def _steps(self, bar: ProgressBar) -> str:
+        """Step after step; Ctrl-C waits until one is whole, and all processes stop at the same."""
+        config, began = self.config, time.monotonic()
+        with hold_interrupts() as held:
+            while self.progress.step < config.steps:
+                figures = self.step()
+                bar.advance(note=f"loss {figures['loss']:.2f}  {figures['images_per_s']:.0f} images/s")
+                exhausted = self._log(figures)
+                if self._any(held.asked):
+                    raise KeyboardInterrupt
+                if exhausted:
+                    return "patience"
+                if config.max_minutes and self._any(time.monotonic() - began > 60 * config.max_minutes):
+                    self._checkpoint()
+                    return "max_minutes"
         return "finished"
 
     def generator(self) -> torch.Generator:
@@ -137,6 +158,7 @@ class Loop:
         pixels, lesson = self.batch(generator)
         for group in self.optimizer.param_groups:
             group["lr"] = config.learning_rate * learning_rate_share(step, config.steps)
+        self._is_whole = False
         self.explainer.train()
         with self.fabric.autocast():
             result = self.objective(self.explainer, pixels, step / config.steps, generator, lesson)
@@ -147,14 +169,37 @@ class Loop:
             )
         self.optimizer.zero_grad(set_to_none=True)
         self.fabric.backward(result.loss)
-        self.fabric.clip_gradients(self.explainer, self.optimizer, max_norm=GRADIENT_NORM)
+        self._clip()
         self.optimizer.step()
         self.progress.step += 1
         rate = config.batch_size / max(time.monotonic() - began, 1e-9)
         return {**result.figures, "images_per_s": rate}
 
+    def _clip(self) -> None:
+        """Clip the gradients. Loss scaling skips a step whose gradients overflowed, and takes a smaller scale."""
+        norm = self.fabric.clip_gradients(
+            self.explainer, self.optimizer, max_norm=GRADIENT_NORM, error_if_nonfinite=False
+        )
+        if norm is None or bool(torch.isfinite(norm)):
+            return
+        if self._scaling.state_dict().get("scale", 0.0) < LEAST_SCALE:
+            raise TrainingError(
+                f"the gradients are no numbers at step {self.progress.step}; "
+                "try a lower learning rate, or precision 32-true"
+            )
+
+    @property
+    def _scaling(self) -> Precision:
+        """What scales losses in precision 16-mixed; its state is empty in others."""
+        return self.fabric.strategy.precision
+
     def _log(self, figures: dict[str, float]) -> bool:
         """Validate, write metrics and checkpoint where they are due; True where patience has run out."""
+        exhausted = self._logged(figures)
+        self._is_whole = True
+        return exhausted
+
+    def _logged(self, figures: dict[str, float]) -> bool:
         config, step = self.config, self.progress.step
         last = step == config.steps
         validated = last or bool(config.evaluate_every and step % config.evaluate_every == 0)
@@ -176,6 +221,9 @@ class Loop:
         better = figure > self.progress.best
         self.progress.best = max(figure, self.progress.best)
         self.progress.since_best = 0 if better else self.progress.since_best + 1
+        return self._is_exhausted()
+
+    def _is_exhausted(self) -> bool:
         return self._any(bool(self.config.patience) and self.progress.since_best >= self.config.patience)
 
     def _any(self, flag: bool) -> bool:
@@ -191,6 +239,7 @@ class Loop:
 
     def _checkpoint(self) -> None:
         self._note_time()
+        self.progress.scaler = self._scaling.state_dict()
         if self.fabric.is_global_zero:
             path = self.out / CHECKPOINT_FILE
             save_checkpoint(path, self.config, self.progress, self.plain.state_dict(), self.optimizer.state_dict())

@@ -243,11 +243,14 @@ def read_labels(path: Path) -> tuple[str, ...]:
     """Class names of a file: one a line, a JSON list, or ImageNet's index {"0": ["n01440764", "tench"], …}.
 
     Raises:
-        InputError: the file is absent or of another form.
+        InputError: the file is absent, no UTF-8 or of another form.
     """
     if not path.is_file():
         raise InputError(f"labels file {path} does not exist")
-    text = path.read_text(encoding="utf-8")
+    try:
+        text = path.read_text(encoding="utf-8-sig")  # Windows' editors put a mark before the first name
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"labels file {path} cannot be read ({error}); expected text in UTF-8") from None
     if path.suffix != ".json":
         return tuple(line.strip() for line in text.splitlines() if line.strip())
     try:
@@ -256,7 +259,7 @@ def read_labels(path: Path) -> tuple[str, ...]:
             record = [record[str(i)] for i in range(len(record))]
     except (json.JSONDecodeError, KeyError):
         record = None
-    if not isinstance(record, list):
+    if not isinstance(record, list) or [] in record:
         raise InputError(f'labels file {path}: expected a JSON list, or an object with the keys "0", "1", …')
     return tuple(str(entry[-1] if isinstance(entry, list) else entry) for entry in record)
 

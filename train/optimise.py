@@ -36,6 +36,10 @@ START_NOISE = 0.05
 FILL = (124.0, 116.0, 104.0)
 """RGB in 0–255 of dropped pixels where no card says another: the card's own default."""
 
+START, AREA, BACKGROUND = range(3)
+STREAMS = 3
+"""What is drawn at random: the start's noise, areas, backgrounds."""
+
 OnStep = Callable[[int], None]
 """Told the number of steps done."""
 
@@ -196,7 +200,7 @@ def own_backgrounds(asked: Asked, config: OptimiseConfig, number: int) -> Tensor
     """
     backgrounds = []
     for image, smooth in zip(asked.x, blur(asked.x), strict=True):
-        generator = torch.Generator().manual_seed(_seed(config, number))
+        generator = torch.Generator().manual_seed(_seed(config, BACKGROUND, number))
         pair = torch.stack([image, smooth])
         backgrounds.append(random_background(pair, asked.fill, config.objective.robustness, generator)[0])
     return torch.stack(backgrounds)
@@ -204,13 +208,14 @@ def own_backgrounds(asked: Asked, config: OptimiseConfig, number: int) -> Tensor
 
 def _draws(config: OptimiseConfig, step: int) -> list[Draw]:
     """The masks of a step, one area each; in mode `constraint`, whose maps are never cut at a level of their own."""
-    generator = torch.Generator().manual_seed(_seed(config, step))
+    generator = torch.Generator().manual_seed(_seed(config, AREA, step))
     drawn = draw_masks(replace(config.objective, mode="constraint"), step / config.steps, config.draws, generator)
     return [Draw(drawn.own[i : i + 1], drawn.hard[i : i + 1], drawn.area[i : i + 1]) for i in range(config.draws)]
 
 
-def _seed(config: OptimiseConfig, number: int) -> int:
-    return config.seed * 1_000_003 + number
+def _seed(config: OptimiseConfig, stream: int, number: int = 0) -> int:
+    """Of a draw. Streams share no seed, else an image's area would foretell its background."""
+    return (config.seed * 1_000_003 + number) * STREAMS + stream
 
 
 def _start(classifier: FrozenClassifier, asked: Asked, config: OptimiseConfig, start: Tensor | None) -> Tensor:
@@ -219,7 +224,7 @@ def _start(classifier: FrozenClassifier, asked: Asked, config: OptimiseConfig, s
     size = config.size or (finest.height, finest.width)
     if start is not None:
         return standardise(resize(start.detach().float(), *size))
-    generator = torch.Generator().manual_seed(_seed(config, 0))
+    generator = torch.Generator().manual_seed(_seed(config, START))
     noise = START_NOISE * torch.randn(1, 1, *size, generator=generator)
     theta = noise.to(asked.x.device).expand(len(asked.x), -1, -1, -1)
     theta = theta + CENTRE_GAIN * centre_prior(theta)

@@ -11,11 +11,13 @@ RUN/unreadable.txt          image files that could not be decoded, with reasons;
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
+from torch import nn
 
 from whymask.runtime.card import Card
 from whymask.runtime.errors import ArtefactError
@@ -55,6 +57,19 @@ class Run:
     config: TrainConfig
     path: Path
     interpreter: Interpreter | None = None
+
+
+def refuse_no_folder(out: Path) -> None:
+    """Refuse a place where no run directory can be, before hours are spent on it.
+
+    Raises:
+        ArtefactError: it, or a folder above it, is a file or cannot be written to.
+    """
+    there = next(each for each in (out, *out.parents) if each.exists())
+    if not there.is_dir():
+        raise ArtefactError(f"-o {out}: {there} is a file, expected a folder to write the run into; give another -o")
+    if not os.access(there, os.W_OK):
+        raise ArtefactError(f"-o {out}: {there} cannot be written to; give another -o")
 
 
 def save_run(run: Run) -> None:
@@ -107,14 +122,28 @@ def load_run(path: Path, *, model: str | None = None, weights: str | None = None
         raise ArtefactError(
             f"{path} has no {EXPLAINER_FILE}; finish the training with: whymask train … -o {path} --resume"
         )
+    load_weights(explainer, path / EXPLAINER_FILE, f"the explainer that {CONFIG_FILE} tells of")
+    return Run(classifier, explainer.eval(), card, config, path)
+
+
+def load_weights(module: nn.Module, file: Path, what: str) -> None:
+    """Load a module's weights.
+
+    Args:
+        module: takes them.
+        file: of safetensors.
+        what: the file should be of, for the error.
+
+    Raises:
+        ArtefactError: the file is damaged, or of another module.
+    """
     try:
-        explainer.load_state_dict(load_file(path / EXPLAINER_FILE))
+        module.load_state_dict(load_file(file))
     except (OSError, RuntimeError, SafetensorError) as error:
         raise ArtefactError(
-            f"{path / EXPLAINER_FILE}: is damaged, or not of the explainer that {CONFIG_FILE} tells of "
-            f"({' '.join(str(error).split())[:200]}); copy the folder whole, or train again"
+            f"{file}: is damaged, or not of {what} ({' '.join(str(error).split())[:200]}); "
+            "copy the folder whole, or train again"
         ) from None
-    return Run(classifier, explainer.eval(), card, config, path)
 
 
 def _read(path: Path, name: str) -> str:
@@ -123,4 +152,16 @@ def _read(path: Path, name: str) -> str:
         raise ArtefactError(
             f"{path} is not a finished run directory: {name} is absent; make one with: whymask train … -o {path}"
         )
-    return file.read_text(encoding="utf-8")
+    return text_of(file)
+
+
+def text_of(file: Path) -> str:
+    """Text of a file of a run directory.
+
+    Raises:
+        ArtefactError: it cannot be read, or is no text.
+    """
+    try:
+        return file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ArtefactError(f"{file} is damaged ({error}); copy the folder whole, or train again") from None

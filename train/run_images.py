@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -50,6 +51,11 @@ class Images:
     def unreadable(self) -> dict[Path, str]:
         """Files that could not be decoded, with the reason."""
         return {**self.train.unreadable, **self.held_out.unreadable, **self.calibration.unreadable}
+
+    @property
+    def sha256(self) -> str:
+        """Of the pictures that are trained on and of those that are held out, in order: it tells how they are split."""
+        return hashlib.sha256(f"{self.train.sha256} {self.held_out.sha256}".encode()).hexdigest()
 
 
 def load_images(config: TrainConfig, classifier: FrozenClassifier, *, quiet: bool) -> Images:

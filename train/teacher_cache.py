@@ -59,12 +59,13 @@ class TeacherCache:
         record = json.loads(json.dumps({"kind": KIND, "schema": SCHEMA_VERSION, **key}))
         self.digest = hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
         path = folder / KEY_FILE
-        if path.is_file():
-            _refuse_other(path, record)
-        elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise ArtefactError(f"{folder} exists and has no {KEY_FILE}; give another folder with --teacher-cache")
-        else:
-            write_atomically(path, json.dumps(record, indent=1, ensure_ascii=False) + "\n")
+        if not path.is_file():
+            # Another process may be about to write the same: its half file is no stranger, and its key is looked at.
+            if _holds_strangers(folder, path) and not path.is_file():
+                raise ArtefactError(f"{folder} exists and has no {KEY_FILE}; give another folder with --teacher-cache")
+            if not path.is_file():
+                write_atomically(path, json.dumps(record, indent=1, ensure_ascii=False) + "\n")
+        _refuse_other(path, record)
 
     def __contains__(self, index: int) -> bool:
         """Whether a shard is there."""
@@ -99,6 +100,12 @@ class TeacherCache:
 
     def _path(self, index: int) -> Path:
         return self.folder / f"{index:05d}{ENDING}"
+
+
+def _holds_strangers(folder: Path, key: Path) -> bool:
+    if not folder.is_dir():
+        return folder.exists()
+    return any(not each.name.startswith(f".{key.stem}.") for each in folder.iterdir())
 
 
 def _refuse_other(path: Path, record: dict[str, Any]) -> None:

@@ -21,7 +21,7 @@ from whymask.train.marc.pictures import MarcConfig, marc_masks
 from whymask.train.matching.config import MatchingConfig
 from whymask.train.matching.loop import match
 from whymask.train.methods import METHODS
-from whymask.train.optimise import OptimiseConfig, optimise
+from whymask.train.optimise import STREAMS, OptimiseConfig, optimise
 
 OPTIMISE = "optimise"
 TERMS = ("kl", "ce", "activation", "binarisation", "tv", "necessity", "robustness")
@@ -88,7 +88,7 @@ def _optimise(config: OptimiseConfig) -> Teacher:
         return optimise(classifier, pixels, target, config, on_step=on_step)
 
     settings = {name: getattr(config.objective, name) for name in OBJECTIVE}
-    settings |= {"learning_rate": config.learning_rate, "draws": config.draws}
+    settings |= {"learning_rate": config.learning_rate, "draws": config.draws, "streams": STREAMS}
     return Teacher(OPTIMISE, config.steps, {**settings, "seed": config.seed, "fill": list(config.fill)}, explain)
 
 

@@ -22,8 +22,9 @@ def test_a_checkpoint_gives_back_what_it_was_given(config: TrainConfig, tmp_path
     assert optimizer == {"state": {}}
 
 
-def test_a_damaged_checkpoint_is_one_clear_error(config: TrainConfig, tmp_path: Path) -> None:
-    (tmp_path / "c.pt").write_bytes(b"PK\x03\x04 cut short")
+@pytest.mark.parametrize("content", [b"PK\x03\x04 cut short", b"", b"garbage"])
+def test_a_damaged_checkpoint_is_one_clear_error(config: TrainConfig, tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "c.pt").write_bytes(content)
     with pytest.raises(ArtefactError, match=r"checkpoint .*c\.pt cannot be read .*train again without --resume"):
         load_checkpoint(tmp_path / "c.pt", config)
 

@@ -89,3 +89,9 @@ def test_pictures_become_tensors_whoever_owns_their_memory() -> None:
     mirrored = pixels_from_pictures(pictures[:, :, ::-1])
     assert torch.equal(pixels_from_pictures(pictures), expected)
     assert torch.equal(mirrored, expected.flip(3)) and mirrored.dtype == torch.float32
+
+
+def test_a_folder_in_two_spellings_holds_each_picture_once(pictures: Path, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(pictures)
+    alone = find_images([pictures])
+    assert find_images([pictures, pictures / ".." / pictures.name, tmp_path / "link"]) == alone

@@ -3,6 +3,8 @@ from __future__ import annotations
 import csv
 import json
 import os
+import shutil
+import signal
 import subprocess
 import sys
 from dataclasses import replace
@@ -11,10 +13,12 @@ from typing import Any
 
 import pytest
 import torch
+from lightning_fabric import Fabric
+from lightning_fabric.plugins import MixedPrecision
 from safetensors.torch import load_file
 
 from whymask.runtime.errors import ArtefactError, InputError, TrainingError
-from whymask.train import calibrate
+from whymask.train import calibrate, fit, loop
 from whymask.train.config import TrainConfig
 from whymask.train.fit import train
 from whymask.train.loop import Loop, csv_text
@@ -281,3 +285,126 @@ def test_options_out_of_range_are_refused(config: TrainConfig, field: str, value
 
 def test_rows_of_different_columns_make_one_table() -> None:
     assert csv_text([{"step": 1, "a": 0.5}, {"step": 2, "b": 2}]) == "step,a,b\n1,0.5,\n2,,2\n"
+
+
+def test_a_resumed_run_refuses_another_classifier(config: TrainConfig, tmp_path: Path) -> None:
+    weights = tmp_path / "own.pth"
+    state = classifier_from_config(config).model.state_dict()
+    torch.save(state, weights)
+    config = replace(config, weights=str(weights))
+    train(config, tmp_path / "run")
+    torch.save({name: value + 1 for name, value in state.items()}, weights)
+    with pytest.raises(InputError, match=r"--resume: the classifier has sha256 \w+…, this run began with \w+…; give"):
+        train(config, tmp_path / "run", resume=True)
+
+
+@pytest.mark.parametrize("change", ["added", "exchanged"])
+def test_a_resumed_run_refuses_other_pictures(config: TrainConfig, pictures: Path, tmp_path: Path, change: str) -> None:
+    folder = tmp_path / "pictures"
+    shutil.copytree(pictures, folder)
+    config = replace(config, data=(str(folder),))
+    train(config, tmp_path / "run")
+    if change == "added":
+        shutil.copy(folder / "03.png", folder / "00-first.png")
+    else:
+        one, other = (folder / "03.png").read_bytes(), (folder / "04.png").read_bytes()
+        (folder / "03.png").write_bytes(other)
+        (folder / "04.png").write_bytes(one)
+    with pytest.raises(InputError, match=r"--resume: the pictures of data have sha256 .*, this run began with .* held"):
+        train(config, tmp_path / "run", resume=True)
+    shutil.rmtree(folder)
+    shutil.copytree(pictures, folder)
+    train(config, tmp_path / "run", resume=True)
+
+
+def test_a_run_that_patience_ended_does_not_train_on_when_resumed(config: TrainConfig, tmp_path: Path) -> None:
+    config = replace(config, steps=400, evaluate_every=1, patience=2)
+    first = train(config, tmp_path / "run")
+    again = train(replace(config, alpha=0.5), tmp_path / "run", resume=True)
+    assert (again.card.training["stopped"], again.card.training["steps"]) == (
+        "patience",
+        first.card.training["steps"],
+    )
+    assert same(dict(first.explainer.state_dict()), dict(again.explainer.state_dict()))
+    more = train(replace(config, patience=3), tmp_path / "run", resume=True)
+    assert more.card.training["steps"] > first.card.training["steps"]
+
+
+@pytest.mark.usefixtures("one_thread")
+@pytest.mark.parametrize("place", ["backward", "clip_gradients", "validate", "signal"])
+def test_ctrl_c_in_the_middle_of_a_step_leaves_a_run_that_resumes_as_if_unbroken(
+    config: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    train(config, tmp_path / "unbroken")
+    owner: Any = loop if place == "validate" else Fabric
+    name = "backward" if place == "signal" else place
+    original, calls = getattr(owner, name), iter(range(1000))
+
+    def interrupted(*args: Any, **options: Any) -> Any:
+        found = original(*args, **options)
+        if next(calls) == (0 if place == "validate" else 4):
+            if place != "signal":
+                raise KeyboardInterrupt
+            signal.raise_signal(signal.SIGINT)
+        return found
+
+    with monkeypatch.context() as patch:
+        patch.setattr(owner, name, interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            train(config, tmp_path / "broken")
+    step = torch.load(tmp_path / "broken" / CHECKPOINT_FILE, weights_only=True)["step"]
+    assert step == {"validate": 2, "signal": 5}.get(place, 4)
+    train(config, tmp_path / "broken", resume=True)
+    assert same(weights_of(tmp_path / "unbroken"), weights_of(tmp_path / "broken"))
+    steps = [
+        [row["step"] for row in csv.DictReader((tmp_path / run / METRICS_FILE).read_text().splitlines())]
+        for run in ("unbroken", "broken")
+    ]
+    assert steps[0] == steps[1]
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_a_run_that_the_clock_ended_before_its_first_row_goes_on_when_resumed(
+    config: TrainConfig, tmp_path: Path
+) -> None:
+    config = replace(config, log_every=100, evaluate_every=0)
+    train(config, tmp_path / "unbroken")
+    hurried = train(replace(config, max_minutes=1e-9), tmp_path / "run")
+    assert (hurried.card.training["stopped"], hurried.card.training["steps"]) == ("max_minutes", 1)
+    train(config, tmp_path / "run", resume=True)
+    assert same(weights_of(tmp_path / "unbroken"), weights_of(tmp_path / "run"))
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_half_precision_outlives_an_overflow_and_resumes_with_its_scale(
+    config: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def scaled(config: TrainConfig) -> Fabric:
+        """On a CPU, where Fabric by itself takes bfloat16 instead."""
+        scaler = torch.amp.GradScaler("cpu", init_scale=2.0**40)
+        return Fabric(accelerator="cpu", plugins=[MixedPrecision("16-mixed", "cpu", scaler)])
+
+    config = replace(config, precision="16-mixed")
+    monkeypatch.setattr(fit, "fabric_from_config", scaled)
+    train(config, tmp_path / "unbroken")
+    scale = torch.load(tmp_path / "unbroken" / CHECKPOINT_FILE, weights_only=True)["scaler"]["scale"]
+    assert 1.0 < scale < 2.0**40
+    with monkeypatch.context() as patch:
+        interrupt_at(patch, 5, Interrupted)
+        with pytest.raises(Interrupted):
+            train(config, tmp_path / "broken")
+    train(config, tmp_path / "broken", resume=True)
+    assert same(weights_of(tmp_path / "unbroken"), weights_of(tmp_path / "broken"))
+
+
+def test_gradients_that_are_no_numbers_stop_a_run_in_full_precision(
+    config: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = Fabric.backward
+
+    def spoilt(self: Fabric, loss: torch.Tensor, *args: Any, **options: Any) -> None:
+        original(self, loss * float("inf"), *args, **options)
+
+    monkeypatch.setattr(Fabric, "backward", spoilt)
+    with pytest.raises(TrainingError, match=r"the gradients are no numbers at step 0; try a lower learning rate"):
+        train(config, tmp_path / "run")

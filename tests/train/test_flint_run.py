@@ -160,3 +160,29 @@ def test_what_both_methods_are_asked_has_one_default() -> None:
     mask = {field.name: field.default for field in dataclasses.fields(TrainConfig)}
     flint = {field.name: field.default for field in dataclasses.fields(FlintConfig)}
     assert {name: flint[name] for name in flint if name in mask} == {name: mask[name] for name in mask if name in flint}
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("flint.json", r"flint\.json is damaged \('utf-8' codec .*copy the folder whole, or train again"),
+        ("config.json", r"config\.json is damaged \('utf-8' codec .*copy the folder whole, or train again"),
+        ("interpreter.safetensors", r"interpreter\.safetensors: is damaged, or not of the attributes that flint\.json"),
+    ],
+)
+def test_a_damaged_file_of_a_run_is_one_clear_error(
+    flint: FlintConfig, tmp_path: Path, name: str, message: str
+) -> None:
+    train(flint, tmp_path / "run")
+    (tmp_path / "run" / name).write_bytes(b"\xff\xfe torn")
+    with pytest.raises(ArtefactError, match=message):
+        load_run(tmp_path / "run")
+
+
+def test_attributes_of_another_shape_are_one_clear_error(flint: FlintConfig, tmp_path: Path) -> None:
+    train(flint, tmp_path / "run")
+    train(dataclasses.replace(flint, attributes=5), tmp_path / "other")
+    name = "interpreter.safetensors"
+    (tmp_path / "run" / name).write_bytes((tmp_path / "other" / name).read_bytes())
+    with pytest.raises(ArtefactError, match=r"is damaged, or not of the attributes that flint\.json tells of"):
+        load_run(tmp_path / "run")

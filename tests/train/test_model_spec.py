@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import importlib
 import json
 from pathlib import Path
 
@@ -8,8 +9,10 @@ import torch
 from safetensors.torch import save_file
 from torchvision import models
 
-from whymask.runtime.errors import InputError
+from whymask.runtime.errors import InputError, TrainingError
 from whymask.train.classifier import FrozenClassifier, InputRule
+from whymask.train.config import TrainConfig
+from whymask.train.flint.config import FlintConfig
 from whymask.train.model_spec import load_classifier, read_labels, read_state
 
 
@@ -100,3 +103,45 @@ def test_a_classifier_of_one_class_has_no_decision_to_explain() -> None:
     model = torch.nn.Sequential(torch.nn.Conv2d(3, 1, 3), torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())
     with pytest.raises(InputError, match="has 1 class, expected two or more"):
         FrozenClassifier(model, "tests:one", InputRule(32, 32, (0.5, 0.5, 0.5), (0.2, 0.2, 0.2)))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("l.txt", "é\n".encode("latin-1"), r"labels file .*l\.txt cannot be read \(.*\); expected text in UTF-8"),
+        ("l.json", b'["a", []]', r"labels file .*l\.json: expected a JSON list"),
+    ],
+)
+def test_labels_that_are_none_are_one_clear_error(tmp_path: Path, name: str, content: bytes, message: str) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(InputError, match=message):
+        read_labels(tmp_path / name)
+
+
+def test_the_mark_of_windows_editors_is_no_part_of_a_label(tmp_path: Path) -> None:
+    (tmp_path / "l.txt").write_text("cat\ndog\n", encoding="utf-8-sig")
+    assert read_labels(tmp_path / "l.txt") == ("cat", "dog")
+
+
+def test_a_buffer_that_no_file_holds_may_not_move_either(classifier: FrozenClassifier) -> None:
+    classifier.model.register_buffer("shift", torch.zeros(3), persistent=False)
+    identity, bits = classifier.sha256(), classifier.bits_sha256()
+    classifier.model.get_buffer("shift").add_(1.0)
+    assert classifier.sha256() == identity
+    assert classifier.bits_sha256() != bits
+
+
+@pytest.mark.parametrize("module", ["whymask.train.fit", "whymask.train.flint.run"])
+def test_a_training_that_moves_such_a_buffer_is_stopped(
+    model_file: Path, pictures: Path, tmp_path: Path, module: str
+) -> None:
+    moving = tmp_path / "moving.py"
+    text = model_file.read_text().replace(
+        "        self.head =",
+        '        self.register_buffer("calls", torch.zeros(1), persistent=False)\n        self.head =',
+    )
+    moving.write_text(text.replace("        return self.head(", "        self.calls += 1\n        return self.head("))
+    options = {"data": (str(pictures),), "size": (32, 32), "steps": 1, "batch_size": 4}
+    config = (TrainConfig if module.endswith("fit") else FlintConfig)(f"{moving}:build", **options)  # type: ignore[arg-type]
+    with pytest.raises(TrainingError, match="the frozen classifier changed during training"):
+        importlib.import_module(module).train(config, tmp_path / "run")

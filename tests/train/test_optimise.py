@@ -17,7 +17,7 @@ from whymask.train import refine as refining
 from whymask.train.classifier import FrozenClassifier
 from whymask.train.config import TrainConfig
 from whymask.train.masks import mask_from_saliency
-from whymask.train.optimise import OptimiseConfig, ask_once, optimise, own_backgrounds, weighted_terms
+from whymask.train.optimise import Asked, OptimiseConfig, _draws, ask_once, optimise, own_backgrounds, weighted_terms
 from whymask.train.refine import (
     config_from_run,
     least_area,
@@ -215,3 +215,20 @@ def test_a_run_of_another_classifier_or_size_is_refused(tmp_path: Path, monkeypa
     larger: Card = replace(run.card, input=replace(run.card.input, height=64))
     with pytest.raises(ArtefactError, match="the run takes 32 × 32 pixels by its own rule, the graph 64 × 32"):
         refiner_from_run(run.path, larger, 1)
+
+
+@pytest.mark.parametrize("draws", [1, 2])
+def test_an_area_does_not_foretell_the_background(draws: int):
+    """Both of one seed, a large area came with a plain background and a small one with a random one."""
+    settings = config(draws=draws, steps=1000)
+    x = torch.rand(1, 3, 4, 4, generator=torch.Generator().manual_seed(0))
+    asked = Asked(x, torch.tensor([0]), torch.zeros(1, 2), [], torch.zeros(1, 3, 1, 1))
+    areas, backgrounds = [], []
+    for step in range(1000):
+        for number, draw in enumerate(_draws(settings, step)):
+            areas.append(float(draw.area))
+            backgrounds.append(own_backgrounds(asked, settings, step * draws + number).flatten())
+    plain = torch.tensor([bool((each == 0).all()) for each in backgrounds])
+    area = torch.tensor(areas).log()
+    assert 0.3 < plain.float().mean() < 0.7
+    assert abs(float(torch.corrcoef(torch.stack([area, plain.float()]))[0, 1])) < 0.15

@@ -11,7 +11,8 @@ import torch
 from safetensors.torch import load_file
 
 from whymask.runtime.errors import ArtefactError, InputError
-from whymask.train import lessons
+from whymask.runtime.files import write_atomically
+from whymask.train import lessons, teacher_cache
 from whymask.train.classifier import FrozenClassifier
 from whymask.train.config import TEACHERS, TrainConfig
 from whymask.train.data import ImageStore, cropped, draw_crops, find_images, larger
@@ -325,3 +326,36 @@ def test_a_resumed_student_equals_an_unbroken_one(taught: TrainConfig, tmp_path:
 def test_options_that_make_no_sense_are_refused(config: TrainConfig, fields: dict[str, object], message: str):
     with pytest.raises(InputError, match=message):
         replace(config, **fields)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("moment", ["half", "whole"])
+def test_two_processes_that_begin_one_cache_at_once_share_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str
+):
+    """The other process writes between this one's look at the key and its look at the folder."""
+    folder, looked = tmp_path / "cache", []
+    original = Path.is_file
+
+    def is_file(path: Path) -> bool:
+        found = original(path)
+        if path.name == KEY_FILE and not looked:
+            looked.append(path)
+            if moment == "half":
+                folder.mkdir()
+                (folder / ".teacher.0123abcd.json").write_text("{")
+            else:
+                TeacherCache(folder, {"steps": 1}).write(0, Shard(torch.rand(1, 2, 2), torch.tensor([0]), 1.0, 1.0))
+        return found
+
+    monkeypatch.setattr(Path, "is_file", is_file)
+    cache = TeacherCache(folder, {"steps": 1})
+    assert looked
+    assert (0 in cache) == (moment == "whole")
+
+
+def test_another_key_that_was_written_meanwhile_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(
+        teacher_cache, "write_atomically", lambda path, text: write_atomically(path, text.replace("1", "2"))
+    )
+    with pytest.raises(ArtefactError, match="holds the maps of another teacher"):
+        TeacherCache(tmp_path / "cache", {"steps": 1})

@@ -231,3 +231,53 @@ def test_a_classifier_comes_from_the_hub_where_it_can_be_reached():
     classifier = load_hugging_face(HUB_CLASSIFIER)
     found = rationale_from_text(classifier, "A dull film.", config=TextMarcConfig(steps=2))
     assert found.predicted in classifier.labels
+
+
+GPT_WORDS = ("[PAD]", "[UNK]", "the", "case", "is", "sturdy", ".")
+
+
+def tiny_gpt(pad_token_id: int | None, attention_to_pad: bool = False) -> HuggingFaceClassifier:
+    """A randomly initialised GPT-2 of two layers, which reads its last token."""
+    from tokenizers import Tokenizer
+    from tokenizers.models import WordLevel
+    from tokenizers.pre_tokenizers import BertPreTokenizer
+    from transformers import GPT2Config, GPT2ForSequenceClassification, PreTrainedTokenizerFast
+
+    cut = Tokenizer(WordLevel({word: number for number, word in enumerate(GPT_WORDS)}, unk_token="[UNK]"))
+    cut.pre_tokenizer = BertPreTokenizer()
+    torch.manual_seed(0)
+    config = GPT2Config(
+        vocab_size=len(GPT_WORDS), n_positions=16, n_embd=16, n_layer=2, n_head=2, num_labels=3, bos_token_id=0
+    )
+    config.eos_token_id, config.pad_token_id = 0, pad_token_id
+    model = GPT2ForSequenceClassification(config)
+    if attention_to_pad:
+        model.readout = model.score  # under another name, only asking tells that it reads PAD
+        del model.score
+        model.score = lambda states: model.readout(states)
+    tokeniser = PreTrainedTokenizerFast(tokenizer_object=cut, pad_token="[PAD]", unk_token="[UNK]")
+    return HuggingFaceClassifier(model, tokeniser, "gpt")
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+@pytest.mark.parametrize("pad_token_id", [0, None])
+def test_a_decoder_answers_for_a_text_beside_longer_ones_as_for_it_alone(pad_token_id: int | None):
+    classifier = tiny_gpt(pad_token_id)
+    texts = [classifier.tokenise(text) for text in ("the case is sturdy .", "the case", "sturdy", "is the case .")]
+    batch = batch_of(texts, classifier.pad_id)
+    found = classifier.read(classifier.embed(batch.ids), batch.seen)
+    for row, each in enumerate(texts):
+        alone = classifier.logits(classifier.embed(torch.tensor(each.ids))[None])[0]
+        by_ids = classifier.model(input_ids=torch.tensor([each.ids])).logits[0]
+        assert torch.allclose(found.logits[row], alone, atol=1e-5)
+        assert torch.allclose(found.logits[row], by_ids, atol=1e-5)
+    twice = classifier.logits(classifier.embed(batch.ids[:1]).expand(2, -1, -1))
+    assert torch.allclose(twice[0], found.logits[0], atol=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+def test_a_decoder_whose_head_is_not_known_is_refused_rather_than_read_at_pad():
+    classifier = tiny_gpt(0, attention_to_pad=True)
+    batch = batch_of([classifier.tokenise(text) for text in ("the case is sturdy .", "the case")], classifier.pad_id)
+    with pytest.raises(InputError, match=r"gpt: answers otherwise where a longer text is beside a text \(GPT2For"):
+        classifier.read(classifier.embed(batch.ids), batch.seen)

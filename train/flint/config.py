@@ -8,7 +8,7 @@ from typing import Any
 
 from whymask.runtime.card import RESIZE_RULES
 from whymask.runtime.errors import InputError
-from whymask.train.classifier_config import ClassifierConfig, option
+from whymask.train.classifier_config import ClassifierConfig, check_seed, option
 
 
 @dataclass(frozen=True)
@@ -59,6 +59,8 @@ class FlintConfig(ClassifierConfig):
         self._check(("concise_from",), lambda value: 0 <= value <= 1, "in [0, 1]")
         self._check(("batch_size",), lambda value: value >= 2, "≥ 2: batch normalisation needs two images or more")
         self._check(("attributes",), lambda value: 2 <= value <= 1024, "from 2 to 1024")
+        check_seed(self.seed)
+        self.check_rule()
         if self.resize not in RESIZE_RULES:
             raise InputError(f"resize is {self.resize!r}, expected one of {', '.join(RESIZE_RULES)}")
         if self.output_fidelity == 0:

@@ -64,11 +64,11 @@ def learn(
     """
     if config.by_design and examples.classes is None:
         raise InputError("by_design trains the classifier, which needs the pictures' classes; none were given")
-    digest = None if config.by_design else classifier.sha256()
+    digest = None if config.by_design else classifier.bits_sha256()
     with _trainable(classifier, config.by_design):
         rows = _steps(classifier, interpreter, examples, config, on_step)
     interpreter.eval()
-    if digest not in (None, classifier.sha256()):
+    if digest not in (None, classifier.bits_sha256()):
         raise TrainingError("the frozen classifier changed during training; please report this")
     return rows
 

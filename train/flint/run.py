@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save
+from safetensors.torch import save
 from torch import nn
 
 from whymask.runtime.card import ClassifierCard, InputCard
@@ -36,7 +36,15 @@ from whymask.train.flint.relevance import global_relevance
 from whymask.train.flint.visualise import thumbnails
 from whymask.train.loop import csv_text
 from whymask.train.model_spec import classifier_from_config
-from whymask.train.run import CARD_FILE, CONFIG_FILE, FLINT_FILE, METRICS_FILE
+from whymask.train.run import (
+    CARD_FILE,
+    CONFIG_FILE,
+    FLINT_FILE,
+    METRICS_FILE,
+    load_weights,
+    refuse_no_folder,
+    text_of,
+)
 from whymask.train.summary import REPORTED_PACKAGES
 
 INTERPRETER_FILE = "interpreter.safetensors"
@@ -171,8 +179,9 @@ def refuse_a_run(out: Path) -> None:
     """Leave a finished run alone.
 
     Raises:
-        ArtefactError: the folder holds one, of this method or of the other.
+        ArtefactError: the folder holds one, of this method or of the other, or there can be no folder.
     """
+    refuse_no_folder(out)
     if any((out / name).exists() for name in (FLINT_FILE, CARD_FILE)):
         raise ArtefactError(f"{out} already holds a run; give another -o")
 
@@ -241,8 +250,8 @@ def load_run(path: Path, *, model: str | None = None, weights: str | None = None
             raise ArtefactError(
                 f"{path} is not a FLINT run: {name} is absent; make one with: whymask train … --method flint -o {path}"
             )
-    card = FlintCard.from_json((path / FLINT_FILE).read_text("utf-8"))
-    config = FlintConfig.from_json((path / CONFIG_FILE).read_text("utf-8"))
+    card = FlintCard.from_json(text_of(path / FLINT_FILE))
+    config = FlintConfig.from_json(text_of(path / CONFIG_FILE))
     own = str(path / CLASSIFIER_FILE) if config.by_design else config.weights
     loading = replace(config, model=model or config.model, weights=weights or own, taps=card.layers)
     classifier = classifier_from_config(loading)
@@ -254,5 +263,5 @@ def load_run(path: Path, *, model: str | None = None, weights: str | None = None
         )
     rule = classifier.rule
     interpreter = Interpreter(classifier.tap_specs, classifier.num_classes, len(card.names), rule.height, rule.width)
-    interpreter.load_state_dict(load_file(path / INTERPRETER_FILE))
+    load_weights(interpreter, path / INTERPRETER_FILE, f"the attributes that {FLINT_FILE} tells of")
     return FlintRun(classifier, interpreter.eval(), card, config, path)

@@ -39,7 +39,11 @@ class HuggingFaceClassifier:
         config: Any = model.config
         if config.num_labels < 2:
             raise InputError(f"{name}: has {config.num_labels} output; expected a classifier of at least 2 classes")
+        if getattr(config, "pad_token_id", 0) is None:
+            config.pad_token_id = tokeniser.pad_token_id  # without one, decoders refuse more than one text
         self.model, self.tokeniser, self.name = model.eval().requires_grad_(False), tokeniser, name
+        self._last_head = _last_token_head(model)
+        self._reads_padded = False
         self.labels = tuple(str(config.id2label[number]) for number in range(config.num_labels))
         # Positions that some models (RoBERTa) lose to an offset are known to their tokeniser alone.
         longest = getattr(config, "max_position_embeddings", None) or tokeniser.model_max_length
@@ -109,14 +113,50 @@ class HuggingFaceClassifier:
         return str(self.tokeniser.backend_tokenizer.to_str())
 
     def read(self, embeddings: Tensor, seen: Tensor) -> Reading:
-        """Logits and the model's hidden states of float32 (K, N, D), with `seen` bool (K, N)."""
-        found = self.model(inputs_embeds=embeddings, attention_mask=seen.long(), output_hidden_states=True)
-        return Reading(found.logits.float(), tuple(each.float() for each in found.hidden_states))
+        """Logits and the model's hidden states of float32 (K, N, D), with `seen` bool (K, N).
+
+        Raises:
+            InputError: a model that answers otherwise where longer texts are beside a text.
+        """
+        reading = self._reading(embeddings, seen)
+        if not self._reads_padded and not torch.compiler.is_compiling() and not bool(seen.all()):
+            self._refuse_other_answers(embeddings, seen, reading.logits)
+            self._reads_padded = True
+        return reading
+
+    def _reading(self, embeddings: Tensor, seen: Tensor) -> Reading:
+        model: Any = self.model if self._last_head is None else self.model.base_model
+        found = model(inputs_embeds=embeddings, attention_mask=seen.long(), output_hidden_states=True)
+        if self._last_head is None:
+            logits: Tensor = found.logits
+        else:  # of embeddings, decoders themselves read the last place, where a shorter text has PAD
+            places = torch.arange(seen.shape[1], device=seen.device)
+            last = (places * seen).argmax(1)
+            logits = self._last_head(found.last_hidden_state[torch.arange(len(seen), device=seen.device), last])
+        return Reading(logits.float(), tuple(each.float() for each in found.hidden_states))
+
+    @torch.no_grad()
+    def _refuse_other_answers(self, embeddings: Tensor, seen: Tensor, logits: Tensor) -> None:
+        """Hold the first shorter text's answer to the one that it gets alone."""
+        row = int((~seen.all(1)).nonzero()[0])
+        alone = self.logits(embeddings[row : row + 1, seen[row]])[0]
+        if not torch.allclose(logits[row], alone, rtol=1e-3, atol=1e-3):
+            raise InputError(
+                f"{self.name}: answers otherwise where a longer text is beside a text ({type(self.model).__name__} "
+                "reads PAD); expected a classifier that attention_mask keeps from it: use another, or whymask "
+                "rationale, which asks one text at a time"
+            )
 
     def _embedding(self) -> nn.Module:
         model: Any = self.model
         module: nn.Module = model.get_input_embeddings()
         return module
+
+
+def _last_token_head(model: nn.Module) -> nn.Module | None:
+    """What decoders (GPT-2, Llama) read their last token's state by, as `transformers` names it; None in others."""
+    head = getattr(model, "score", None)
+    return head if isinstance(head, nn.Module) and hasattr(model, "base_model") else None
 
 
 def load_hugging_face(source: str) -> HuggingFaceClassifier:
