@@ -85,9 +85,10 @@ def load_checkpoint(path: Path, config: TrainConfig) -> Checkpoint:
     try:
         record = torch.load(path, map_location="cpu", weights_only=True)
         saved = TrainConfig.from_json(record["config"])
-        told = [*record.get("times", [0.0, 0.0]), *record.get("digests", ["", ""])]  # checkpoints did not always tell
-        where = (record[name] for name in ("step", "best", "since_best", "rows"))
-        progress = Progress(*where, *told, record.get("scaler", {}))
+        where = [record[name] for name in ("step", "best", "since_best", "rows")]
+        # Checkpoints did not always tell these.
+        told = [*record.get("times", [0.0, 0.0]), *record.get("digests", ["", ""]), record.get("scaler", {})]
+        progress = Progress(*where, *told)
         explainer, optimizer = record["explainer"], record["optimizer"]
     except Exception as error:  # pickle and torch raise many kinds here, all of which mean: not a checkpoint
         reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__

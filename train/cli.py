@@ -62,7 +62,7 @@ def parse_size(text: str | None) -> tuple[int, int] | None:
     if text is None:
         return None
     sides = text.lower().split("x")
-    if len(sides) > 2 or not all(side.isdigit() and int(side) > 0 for side in sides):
+    if len(sides) > 2 or not all(side.isdecimal() and int(side) > 0 for side in sides):
         raise InputError(f"--size is {text!r}, expected one number like 224, or HEIGHTxWIDTH like 192x256")
     return int(sides[0]), int(sides[-1])
 

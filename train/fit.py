@@ -60,9 +60,11 @@ def train(config: TrainConfig, out: Path, *, resume: bool = False) -> Run:
     """
     checkpoint = out / CHECKPOINT_FILE
     if resume and not checkpoint.is_file():
-        raise ArtefactError(f"--resume: {out} has no {CHECKPOINT_FILE}; train without --resume")
+        instead = "into another folder" if (out / CARD_FILE).exists() else "without --resume"
+        raise ArtefactError(f"--resume: {out} has no {CHECKPOINT_FILE}; train {instead}")
     if not resume and (checkpoint.exists() or (out / CARD_FILE).exists()):
-        raise ArtefactError(f"{out} already holds a run; give another -o, or --resume to go on with it")
+        instead = ", or --resume to go on with it" if checkpoint.exists() else ""
+        raise ArtefactError(f"{out} already holds a run; give another -o{instead}")
     refuse_no_folder(out)
     fabric = fabric_from_config(config)
     fabric.launch(partial(_train_process, config=config, out=out, resume=resume))

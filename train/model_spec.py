@@ -6,15 +6,17 @@ import difflib
 import importlib.util
 import json
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
-from whymask.runtime.errors import InputError
+from whymask.runtime.errors import InputError, WhymaskError
 from whymask.train.classifier import FrozenClassifier, InputRule, find_head
 
 if TYPE_CHECKING:
@@ -95,8 +97,9 @@ def classifier_from_config(config: TrainConfig | FlintConfig) -> FrozenClassifie
 def _torchvision_model(name: str, weights: str | None, seed: int) -> tuple[nn.Module, InputRule]:
     from torchvision import models
 
-    if name not in models.list_models():
-        raise InputError(f"torchvision has no model {name!r}{_near(name, models.list_models())}")
+    classifiers = models.list_models(module=models)  # not those that find, segment or watch videos
+    if name not in classifiers:
+        raise InputError(f"torchvision has no model {name!r}{_near(name, classifiers) or '; expected a classifier'}")
     preset = models.get_model_weights(name).DEFAULT
     transforms = preset.transforms()
     side = transforms.crop_size[0]
@@ -146,12 +149,12 @@ def _factory_model(path: Path, factory: str, weights: str | None) -> tuple[nn.Mo
         raise InputError(f"model file {path} cannot be imported as Python")
     module = importlib.util.module_from_spec(module_spec)
     sys.modules[module_spec.name] = module  # dataclasses and pickling inside the file look themselves up by name
-    module_spec.loader.exec_module(module)
+    _own_code(path, partial(module_spec.loader.exec_module, module))
     build = getattr(module, factory, None)
     if not callable(build):
         names = [n for n in vars(module) if not n.startswith("_")]
         raise InputError(f"{path} has no factory {factory!r}{_near(factory, names)}")
-    model = build()
+    model = _own_code(path, build)
     if not isinstance(model, nn.Module):
         raise InputError(f"{path}:{factory} returned {type(model).__name__}, expected a torch.nn.Module")
     if weights == RANDOM_WEIGHTS:
@@ -161,6 +164,21 @@ def _factory_model(path: Path, factory: str, weights: str | None) -> tuple[nn.Mo
     if weights is not None:
         _load_state(model, read_state(Path(weights)), weights)
     return model, InputRule()
+
+
+def _own_code(path: Path, run: Callable[[], Any]) -> Any:
+    """Run a user's own code; where it fails, the error says so in a line, with the place in the user's file."""
+    try:
+        return run()
+    except WhymaskError:
+        raise
+    except Exception as error:
+        frames = [each for each in traceback.extract_tb(error.__traceback__) if Path(each.filename) == path]
+        place = f"{path}, line {frames[-1].lineno}" if frames else str(path)
+        raise InputError(
+            f"model file {place}: its own code fails ({type(error).__name__}: {error}); expected FILE.py:FACTORY, "
+            "where FACTORY() returns the classifier"
+        ) from error
 
 
 def _downloaded(build: Callable[[], Any], spec: str) -> nn.Module:

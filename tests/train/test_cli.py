@@ -52,7 +52,9 @@ def test_sizes_and_triples_are_read() -> None:
     assert parse_triple("0.5, 0.25,1") == (0.5, 0.25, 1.0)
 
 
-@pytest.mark.parametrize(("parse", "text"), [(parse_size, "big"), (parse_size, "0"), (parse_triple, "0.5,0.5")])
+@pytest.mark.parametrize(
+    ("parse", "text"), [(parse_size, "big"), (parse_size, "0"), (parse_size, "²"), (parse_triple, "0.5,0.5")]
+)
 def test_what_cannot_be_read_is_one_error(parse: object, text: str) -> None:
     with pytest.raises(InputError, match="expected"):
         parse(text)  # type: ignore[operator]

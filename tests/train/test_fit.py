@@ -209,6 +209,15 @@ def test_a_finished_run_is_not_overwritten_and_another_is_not_resumed(config: Tr
         train(config, tmp_path / "empty", resume=True)
 
 
+def test_a_finished_run_without_its_checkpoint_is_not_sent_in_a_circle(config: TrainConfig, tmp_path: Path) -> None:
+    train(replace(config, steps=1), tmp_path / "run")
+    (tmp_path / "run" / CHECKPOINT_FILE).unlink()
+    with pytest.raises(ArtefactError, match=r"has no checkpoint\.pt; train into another folder$"):
+        train(config, tmp_path / "run", resume=True)
+    with pytest.raises(ArtefactError, match=r"already holds a run; give another -o$"):
+        train(config, tmp_path / "run")
+
+
 def test_a_loss_that_is_no_number_stops_the_run(config: TrainConfig, tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match=r"the loss is (nan|inf) at step 0"):
         train(replace(config, kl=float("inf")), tmp_path / "run")

@@ -145,3 +145,30 @@ def test_a_training_that_moves_such_a_buffer_is_stopped(
     config = (TrainConfig if module.endswith("fit") else FlintConfig)(f"{moving}:build", **options)  # type: ignore[arg-type]
     with pytest.raises(TrainingError, match="the frozen classifier changed during training"):
         importlib.import_module(module).train(config, tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        (
+            "import no_such_package\n",
+            r"own\.py, line 1: its own code fails \(ModuleNotFoundError: No module named 'no_s",
+        ),
+        ("def build(:\n", r"model file .*own\.py: its own code fails \(SyntaxError: "),
+        (
+            "def build(x):\n    return x\n",
+            r"its own code fails \(TypeError: build\(\) missing 1 required .*FACTORY\(\)",
+        ),
+        ("\ndef build():\n    return 1 / 0\n", r"own\.py, line 3: its own code fails \(ZeroDivisionError: "),
+    ],
+    ids=["import", "syntax", "argument", "factory"],
+)
+def test_a_factory_that_fails_is_one_clear_error(tmp_path: Path, code: str, message: str) -> None:
+    (tmp_path / "own.py").write_text(code)
+    with pytest.raises(InputError, match=message):
+        load_classifier(f"{tmp_path / 'own.py'}:build")
+
+
+def test_a_model_of_torchvision_that_is_no_classifier_is_one_clear_error() -> None:
+    with pytest.raises(InputError, match="torchvision has no model 'maskrcnn_resnet50_fpn'; "):
+        load_classifier("torchvision:maskrcnn_resnet50_fpn", weights="random")
