@@ -16,7 +16,7 @@ import typer
 
 from whymask.benchmarks.amortized_study import plan_of, study_of
 from whymask.benchmarks.amortized_texts_page import GENERATED, page_from_record
-from whymask.benchmarks.program import publish, run_program
+from whymask.benchmarks.program import check_json, publish, run_program
 from whymask.benchmarks.rationale_texts import make_texts
 from whymask.benchmarks.rationales import RESULTS, read_trained, right_texts, torch_facts, train_on_texts
 
@@ -44,6 +44,7 @@ def study(
     / "amortized.json",
 ) -> None:
     """Train, explain, judge, time, write the record and its page."""
+    check_json(out)
     with TemporaryDirectory() as temporary:
         plan = plan_of(student_steps, steps, seconds, seed, work or Path(temporary))
         classifier, told = train_on_texts(training_steps, seed) if kept is None else read_trained(kept)

@@ -22,7 +22,7 @@ from whymask.benchmarks.amortized_texts_page import Source, page_from_record
 from whymask.benchmarks.amortized_work import read_kept
 from whymask.benchmarks.encoder_classifier import EncoderFitConfig, fit_encoder, packaged_encoder
 from whymask.benchmarks.film_review_texts import LABELS, parted, read_reviews
-from whymask.benchmarks.program import publish, run_program
+from whymask.benchmarks.program import check_json, publish, run_program
 from whymask.benchmarks.rationale_texts import ReasonedText
 from whymask.benchmarks.rationales import RESULTS, classifier_facts, right_texts, torch_facts
 from whymask.benchmarks.records import json_from_report
@@ -62,6 +62,7 @@ def study(
     / "film_reviews.json",
 ) -> None:
     """Fine-tune, train, explain, judge, time, write the record and its page."""
+    check_json(out)
     plan = plan_of(student_steps, steps, seconds, seed, work)
     parts = parted(read_reviews(reviews), seed)
     config = EncoderFitConfig(steps=training_steps, seed=seed)

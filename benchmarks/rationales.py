@@ -26,7 +26,7 @@ import numpy as np
 import typer
 
 from whymask.benchmarks.machine import describe_machine
-from whymask.benchmarks.program import publish, run_program
+from whymask.benchmarks.program import check_json, publish, run_program
 from whymask.benchmarks.rationale_texts import LABELS, ReasonedText, make_texts
 from whymask.benchmarks.rationales_page import page_from_record
 from whymask.benchmarks.records import json_from_report
@@ -250,6 +250,7 @@ def study(
     / "rationales.json",
 ) -> None:
     """Train, explain, judge, write the record and its page."""
+    check_json(out)
     try:
         from whymask.train.text.transformer import save_classifier
     except ModuleNotFoundError as error:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+from whymask.benchmarks.amortized_texts import study as amortized_study
+from whymask.benchmarks.film_reviews import study as film_study
 from whymask.benchmarks.rationale_texts import (
     AFFIRMING,
     BAD,
@@ -76,6 +80,13 @@ def test_the_study_is_written_as_record_and_page_and_its_classifier_kept(tmp_pat
 def test_a_folder_that_keeps_no_classifier_is_one_message(tmp_path: Path):
     with pytest.raises(ArtefactError, match=r"cannot be read .*give a folder that --save wrote"):
         study(kept=tmp_path)
+
+
+@pytest.mark.parametrize("of", [study, amortized_study, partial(film_study, Path("absent.whl"), Path("work"))])
+def test_an_output_that_is_no_json_is_refused_before_the_work(of: Callable[..., None], tmp_path: Path):
+    with pytest.raises(InputError, match=r"page\.md"):
+        of(out=tmp_path / "page.md")
+    assert not list(tmp_path.iterdir())
 
 
 def test_nothing_to_explain_is_one_message():
