@@ -107,12 +107,7 @@ def test_a_run_in_half_precision_resumes_and_is_calibrated_in_full(
     monkeypatch.setattr(calibrate, "kept_at", listen)
     unbroken = train(config, tmp_path / "unbroken")
     assert seen == {torch.float32}
-    with monkeypatch.context() as patch:
-        interrupt_at(patch, 5, Interrupted)
-        with pytest.raises(Interrupted):
-            train(config, tmp_path / "broken")
-    train(config, tmp_path / "broken", resume=True)
-    assert same(weights_of(tmp_path / "unbroken"), weights_of(tmp_path / "broken"))
+    assert same(weights_of(tmp_path / "unbroken"), weights_when_broken(config, tmp_path / "broken", monkeypatch))
     assert all(tensor.dtype != torch.bfloat16 for tensor in weights_of(tmp_path / "broken").values())
     again = calibrate.calibrate(
         unbroken.classifier,
@@ -135,6 +130,16 @@ def test_a_precision_that_would_round_the_weights_is_refused(config: TrainConfig
 
 class Interrupted(Exception):
     """Stands for a machine that dies between two steps."""
+
+
+def weights_when_broken(config: TrainConfig, out: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, torch.Tensor]:
+    """Of a run that was broken off at step 5 and resumed."""
+    with monkeypatch.context() as patch:
+        interrupt_at(patch, 5, Interrupted)
+        with pytest.raises(Interrupted):
+            train(config, out)
+    train(config, out, resume=True)
+    return weights_of(out)
 
 
 def interrupt_at(monkeypatch: pytest.MonkeyPatch, step: int, error: type[BaseException]) -> None:
@@ -398,12 +403,7 @@ def test_half_precision_outlives_an_overflow_and_resumes_with_its_scale(
     train(config, tmp_path / "unbroken")
     scale = torch.load(tmp_path / "unbroken" / CHECKPOINT_FILE, weights_only=True)["scaler"]["scale"]
     assert 1.0 < scale < 2.0**40
-    with monkeypatch.context() as patch:
-        interrupt_at(patch, 5, Interrupted)
-        with pytest.raises(Interrupted):
-            train(config, tmp_path / "broken")
-    train(config, tmp_path / "broken", resume=True)
-    assert same(weights_of(tmp_path / "unbroken"), weights_of(tmp_path / "broken"))
+    assert same(weights_of(tmp_path / "unbroken"), weights_when_broken(config, tmp_path / "broken", monkeypatch))
 
 
 def test_gradients_that_are_no_numbers_stop_a_run_in_full_precision(
