@@ -26,7 +26,7 @@ from whymask.runtime.card import IMAGE, METADATA_KEY, Card
 from whymask.runtime.checks import check_count
 from whymask.runtime.closing import Closing
 from whymask.runtime.cuda import cuda_driver
-from whymask.runtime.errors import ArtefactError, BackendError, MissingExtra
+from whymask.runtime.errors import ArtefactError, BackendError, InputError, MissingExtra
 from whymask.runtime.text_card import METADATA_KEY as TEXT_KEY
 
 CPU = "CPUExecutionProvider"
@@ -34,6 +34,8 @@ CUDA = "CUDAExecutionProvider"
 TENSORRT = "TensorrtExecutionProvider"
 SHORT_NAMES = {"cpu": CPU, "cuda": CUDA, "tensorrt": TENSORRT}
 """What a user may say instead of ONNX Runtime's own names."""
+MOST_THREADS = 1024
+"""ONNX Runtime starts as many as it is told, and hangs over a hundred thousand."""
 HELPERS = {CPU: (), CUDA: (CPU,), TENSORRT: (CUDA, CPU)}
 """Providers that may take the operators which the first one lacks."""
 DTYPES = {"float": "float32", "double": "float64"}
@@ -178,13 +180,20 @@ def import_onnxruntime(purpose: str) -> Any:
     return ort
 
 
+def _checked_threads(threads: object) -> int:
+    count = check_count("threads", threads, ", or None")
+    if count > MOST_THREADS:
+        raise InputError(f"threads: got {count}, expected at most {MOST_THREADS}; give as many as there are cores")
+    return count
+
+
 def _options(ort: Any, threads: int | None, spin: bool) -> Any:
     options = ort.SessionOptions()
     options.log_severity_level = ERRORS_ONLY
     if not spin:
         options.add_session_config_entry("session.force_spinning_stop", "1")
     if threads is not None:
-        options.intra_op_num_threads = check_count("threads", threads, ", or None")
+        options.intra_op_num_threads = _checked_threads(threads)
     return options
 
 

@@ -96,7 +96,9 @@ def test_files_that_are_no_graph_are_refused(tmp_path: Path):
         ort.OrtBackend(tmp_path / "absent.onnx")
 
 
-def test_threads_must_be_positive(fused: Path):
+def test_threads_are_a_number_that_a_machine_can_start(fused: Path):
+    with pytest.raises(InputError, match="threads: got 100000, expected at most 1024; give as many as there are cores"):
+        ort.OrtBackend(fused, threads=100_000)
     with pytest.raises(InputError, match="threads: got 0, expected a whole number of at least 1"):
         ort.OrtBackend(fused, threads=0)
 
