@@ -77,10 +77,13 @@ def test_deep_and_broken_files_are_named(tmp_path: Path):
 def test_pil_images_that_cannot_be_decoded_are_one_clear_error(tmp_path: Path):
     Image.fromarray(picture(64, 64)).save(tmp_path / "whole.png")
     (tmp_path / "cut.png").write_bytes((tmp_path / "whole.png").read_bytes()[:500])
-    cut, closed = Image.open(tmp_path / "cut.png"), Image.open(tmp_path / "whole.png")
-    closed.close()
-    with pytest.raises(InputError, match=r"^image: cannot be decoded as a picture \(image file is truncated"):
+    with (
+        Image.open(tmp_path / "cut.png") as cut,
+        pytest.raises(InputError, match=r"^image: cannot be decoded as a picture \(image file is truncated"),
+    ):
         rgb_from(cut)
+    with Image.open(tmp_path / "whole.png") as closed:
+        closed.close()
     with pytest.raises(InputError, match=r"^image: cannot be decoded as a picture \(Operation on closed image\)$"):
         rgb_from(closed)
     with pytest.raises(InputError, match=r"cut\.png: cannot be decoded as a picture \(image file is truncated"):

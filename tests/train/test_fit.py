@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -344,7 +345,15 @@ def test_a_run_that_patience_ended_does_not_train_on_when_resumed(config: TrainC
     assert more.card.training["steps"] > first.card.training["steps"]
 
 
-@pytest.mark.usefixtures("one_thread")
+@pytest.fixture
+def heard_ctrl_c() -> Iterator[None]:
+    """Python's own answer to Ctrl-C, which a process in the background of a script begins without."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("one_thread", "heard_ctrl_c")
 @pytest.mark.parametrize("place", ["backward", "clip_gradients", "validate", "signal"])
 def test_ctrl_c_in_the_middle_of_a_step_leaves_a_run_that_resumes_as_if_unbroken(
     config: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
