@@ -81,7 +81,7 @@ class ImageStore:
 
     Attributes:
         unreadable: files that could not be decoded, with the reason; they are left out.
-        sha256: of the decoded pixels, in order: the same pictures elsewhere are the same.
+        sha256: of the decoded pixels, image by image, (3, H, W) each: the same pictures elsewhere are the same.
 
     Raises:
         InputError: no file could be decoded.
@@ -108,7 +108,7 @@ class ImageStore:
                 if image is None:
                     continue
                 self.paths.append(path)
-                digest.update(image.tobytes())
+                digest.update(image.transpose(2, 0, 1).tobytes())
                 if self.cached:
                     pixels.append(image)
         if not self.paths:

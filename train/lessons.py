@@ -8,7 +8,6 @@ Letters: N taught pictures, B batch, H W input size, s t a map's.
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -101,7 +100,7 @@ def lessons_for_run(
         "taps": list(classifier.taps),
         "input": asdict(rule),
         "pictures": len(pictures),
-        "pictures_sha256": pictures_digest(pictures),
+        "pictures_sha256": pictures.sha256,
         "shard": SHARD,
         "side": SIDE,
     }
@@ -124,14 +123,6 @@ def spread_positions(count: int, limit: int) -> Tensor:
     """At most `limit` of `count` positions, evenly spread, int64; all where the limit is 0."""
     wanted = count if limit == 0 else min(limit, count)
     return torch.arange(wanted) * count // wanted
-
-
-def pictures_digest(pictures: ImageStore) -> str:
-    """sha256 of the decoded pixels, in order: the same pictures elsewhere are the same."""
-    digest = hashlib.sha256()
-    for indices in pictures.batches(SHARD):
-        digest.update(pictures[indices].contiguous().numpy().tobytes())
-    return digest.hexdigest()
 
 
 def _fill(
