@@ -33,7 +33,7 @@ from whymask.export.onnx_from_run import STAGES as EXPORT_STAGES
 from whymask.export.onnx_from_run import export_run
 from whymask.runtime import Explanation, WhymaskError, load
 from whymask.runtime.errors import ArtefactError, TrainingError
-from whymask.runtime.files import write_atomically
+from whymask.runtime.files import nearest_existing, write_atomically
 from whymask.runtime.progress import Progress, track
 from whymask.train.config import TrainConfig
 from whymask.train.fit import train
@@ -151,7 +151,7 @@ def prepare_folder(out: Path) -> None:
     Raises:
         ArtefactError: the folder holds something that no demo made.
     """
-    folder = next(each for each in (out.absolute(), *out.absolute().parents) if each.exists())
+    folder = nearest_existing(out.absolute())
     if folder != out.absolute() and not folder.is_dir():
         raise ArtefactError(f"{out}: {folder} is a file and no folder to make it in; give another folder with -o")
     if out.exists() and (not out.is_dir() or any(out.iterdir())) and not (out / MARKER).is_file():

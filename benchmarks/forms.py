@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from whymask.runtime.errors import ArtefactError, InputError
-from whymask.runtime.files import write_atomically
+from whymask.runtime.files import nearest_existing, write_atomically
 
 Report = TypeVar("Report")
 
@@ -44,7 +44,7 @@ def check_targets(output: Path, stem: str, endings: Iterable[str]) -> None:
         InputError: an ending that is none of `endings`.
     """
     for file in targets(output, stem, endings):
-        folder = next(each for each in file.absolute().parents if each.exists())
+        folder = nearest_existing(file.absolute().parent)
         reason = "" if folder.is_dir() else f"{folder} is a file"
         if not reason and not os.access(folder, os.W_OK):
             reason = f"{folder} cannot be written to"

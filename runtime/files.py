@@ -61,6 +61,11 @@ def write_atomically(path: Path, content: bytes | str) -> None:
         temporary.write_bytes(raw)
 
 
+def nearest_existing(path: Path) -> Path:
+    """The path itself, or the nearest of the folders above it that is there."""
+    return next(each for each in (path, *path.parents) if each.exists())
+
+
 def sha256_of(path: Path) -> str:
     """Digest of a file's bytes, hexadecimal."""
     digest = hashlib.sha256()

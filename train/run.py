@@ -21,7 +21,7 @@ from torch import nn
 
 from whymask.runtime.card import Card
 from whymask.runtime.errors import ArtefactError
-from whymask.runtime.files import write_atomically
+from whymask.runtime.files import nearest_existing, write_atomically
 from whymask.train.classifier import FrozenClassifier
 from whymask.train.config import TrainConfig
 from whymask.train.explainers import Explainer, build_explainer
@@ -65,7 +65,7 @@ def refuse_no_folder(out: Path) -> None:
     Raises:
         ArtefactError: it, or a folder above it, is a file or cannot be written to.
     """
-    there = next(each for each in (out, *out.parents) if each.exists())
+    there = nearest_existing(out)
     if not there.is_dir():
         raise ArtefactError(f"-o {out}: {there} is a file, expected a folder to write the run into; give another -o")
     if not os.access(there, os.W_OK):
