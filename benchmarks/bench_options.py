@@ -7,8 +7,7 @@ from typing import Annotated
 
 import typer
 
-MOST_SEED = 2**32 - 1
-"""Largest seed that numpy and torch both take, also where it is multiplied."""
+from whymask.runtime.checks import MOST_SEED
 
 Files = Annotated[list[Path], typer.Argument(metavar="FILE...", help="Fused ONNX files, or their TensorRT engines.")]
 Classifier = Annotated[

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from whymask.benchmarks.bench_options import (
-    MOST_SEED,
     Against,
     AsJson,
     Batch,
@@ -34,6 +33,7 @@ from whymask.benchmarks.bench_options import (
     Threads,
     TriggerRate,
 )
+from whymask.runtime.checks import MOST_SEED
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from whymask.benchmarks.bench_options import MOST_SEED
+from whymask.runtime.checks import MOST_SEED
 
 if TYPE_CHECKING:
     from whymask.benchmarks.suite.evaluate import Evaluation

@@ -8,6 +8,9 @@ from typing import Any
 
 from whymask.runtime.errors import InputError
 
+MOST_SEED = 2**32 - 1
+"""Largest seed: numpy and torch both take it, also where a draw's own seed is it many times over, in 64 bits."""
+
 
 def is_within(value: Any, least: float, most: float) -> bool:
     """Whether a value is a number in [least, most]; text, lists and NaN are in no range.

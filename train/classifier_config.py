@@ -8,13 +8,11 @@ import math
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from whymask.runtime.checks import MOST_SEED
 from whymask.runtime.errors import ArtefactError, InputError
 from whymask.runtime.from_json import dataclass_from_record
 
 Config = TypeVar("Config", bound="ClassifierConfig")
-
-MOST_SEED = 2**32 - 1
-"""A step's own seed is this one's many times over, and has to fit into 64 bits."""
 
 
 def check_seed(seed: int) -> None:
