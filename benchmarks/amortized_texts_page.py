@@ -10,7 +10,7 @@ import numpy as np
 
 from whymask.benchmarks.intervals import Interval
 from whymask.benchmarks.overlap import mean_interval
-from whymask.benchmarks.rationales_page import CUT_FIGURES, CUT_HEAD, FIGURES, HEAD, cell, marc_told, signed
+from whymask.benchmarks.rationales_page import CUT_FIGURES, CUT_HEAD, FIGURES, HEAD, cells, marc_told, signed
 from whymask.benchmarks.tables import table
 
 CLAIM = "An amortized student beats its per-sample teacher"
@@ -66,11 +66,6 @@ def known(by_method: dict[str, dict[str, list[float]]], names: Sequence[str]) ->
     """The figures that are there: texts without a given reason have no agreement with one."""
     first = next(iter(by_method.values()))
     return [each for each in names if each in first]
-
-
-def cells(figures: dict[str, list[float]], names: Sequence[str]) -> list[str]:
-    """Means with intervals, shares in points."""
-    return [cell(figures[each], 1.0 if each == "spans" else 100.0) for each in names]
 
 
 def verdicts(record: dict[str, Any]) -> str:

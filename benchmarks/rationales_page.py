@@ -27,8 +27,8 @@ CUT_FIGURES = ("share", "spans", "sufficiency", "comprehensiveness", "precision"
 
 def page_from_record(record: dict[str, Any]) -> str:
     """The whole page."""
-    rows = [[name, *(cell(figures[each], 100.0) for each in FIGURES)] for name, figures in record["methods"].items()]
-    own = table(("method", *CUT_HEAD), [[name, *_cut_cells(cut)] for name, cut in record["cuts"].items()])
+    rows = [[name, *cells(figures, FIGURES)] for name, figures in record["methods"].items()]
+    own = table(("method", *CUT_HEAD), [[name, *cells(cut, CUT_FIGURES)] for name, cut in record["cuts"].items()])
     parts = [
         "# Rationales",
         finding(record),
@@ -81,8 +81,9 @@ def _settings(marc: dict[str, Any]) -> str:
     )
 
 
-def _cut_cells(cut: dict[str, list[float]]) -> list[str]:
-    return [cell(cut[each], 1.0 if each == "spans" else 100.0) for each in CUT_FIGURES]
+def cells(figures: dict[str, list[float]], names: Sequence[str]) -> list[str]:
+    """Means with intervals, shares in points."""
+    return [cell(figures[each], 1.0 if each == "spans" else 100.0) for each in names]
 
 
 def cell(values: Sequence[float], scale: float) -> str:
