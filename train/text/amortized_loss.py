@@ -19,7 +19,7 @@ from torch import Tensor
 
 from whymask.train.marc.confidence import log_confidence
 from whymask.train.text.amortized_config import AmortizedConfig
-from whymask.train.text.marc import flipped, mix
+from whymask.train.text.marc import flipped, noisy_mix
 from whymask.train.text.reading import ReadableClassifier, TextBatch
 
 
@@ -119,8 +119,7 @@ def _decisions(
     own, seen = asked.batch.own, asked.batch.seen
     drawn = flipped(mask, config.flips, generator)
     parts = torch.stack([torch.where(own, part, 1.0) for part in (drawn, 1.0 - drawn)])
-    noise = torch.randn(*parts.shape, asked.embeddings.shape[2], generator=generator)
-    shown = mix(asked.embeddings, asked.pad, parts) + config.noise * _deviation(asked) * noise
+    shown = noisy_mix(asked.embeddings, asked.pad, parts, config.noise * _deviation(asked), generator)
     logits = classifier.read(shown.flatten(0, 1), torch.cat([seen, seen])).logits
     sure, unsure = log_confidence(logits.float(), torch.cat([asked.target, asked.target]), 0.0)
     return -sure[: len(mask)].mean(), -unsure[len(mask) :].mean()

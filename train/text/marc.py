@@ -27,7 +27,6 @@ from whymask.train.text.classifier import TextClassifier, Tokens
 OnStep = Callable[[int], None]
 """Told the number of steps done."""
 
-
 CHECK_EVERY = 50
 """Steps between two looks at whether the mask has settled."""
 
@@ -159,6 +158,12 @@ def mix(embeddings: Tensor, pad: Tensor, mask: Tensor) -> Tensor:
     return pad + mask[..., None] * (embeddings - pad)
 
 
+def noisy_mix(embeddings: Tensor, pad: Tensor, mask: Tensor, deviation: Tensor, generator: torch.Generator) -> Tensor:
+    """`mix` with noise added to all that is read: float (…, N, D); the deviation is one number, or (K, 1, 1)."""
+    noise = torch.randn(*mask.shape, embeddings.shape[-1], generator=generator)
+    return mix(embeddings, pad, mask) + deviation * noise
+
+
 def _disturbed(
     mask: Tensor, embeddings: Tensor, pad: Tensor, own: Tensor, config: TextMarcConfig, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
@@ -166,9 +171,9 @@ def _disturbed(
     drawn = flipped(mask.expand(config.draws, -1), config.flips, generator)
     whole = torch.ones(config.draws, len(embeddings))
     parts = torch.stack([whole.index_copy(1, own, each) for each in (drawn, 1.0 - drawn)])
-    noise = torch.randn(*parts.shape, embeddings.shape[1], generator=generator)
-    read = mix(embeddings, pad, parts) + config.noise * embeddings[own].std(correction=0) * noise
-    return read[0], read[1]
+    deviation = config.noise * embeddings[own].std(correction=0)
+    kept, left = noisy_mix(embeddings, pad, parts, deviation, generator)
+    return kept, left
 
 
 def flipped(mask: Tensor, share: float, generator: torch.Generator) -> Tensor:
