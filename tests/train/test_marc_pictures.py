@@ -22,11 +22,10 @@ from whymask.train.marc.pictures import (
     MarcConfig,
     backgrounds_of,
     explain_images,
-    family_of,
+    family_for,
     losses,
     marc_masks,
     mask_of,
-    settings_for,
     variation,
 )
 from whymask.train.marc.windowed_sum import reach_of, rings, windowed_sum
@@ -123,7 +122,8 @@ def test_the_loss_of_a_picture_is_the_papers_sum(classifier: FrozenClassifier):
     """By hand for a constant mask, of which TV is 0: radius 0 makes m = sigmoid(w)."""
     pixels, target = quadrant_pictures(1, SIZE)
     x = classifier.normalise(pixels)
-    config = settings_for(classifier, MarcConfig(radius=0))
+    config = MarcConfig(radius=0)
+    family = family_for(classifier, config)
     backgrounds = backgrounds_of(classifier, x, "colours")
     weight, sigma = torch.full((1, SIZE, SIZE), 0.5), torch.full((1, SIZE, SIZE), 1.2)
     m = 1 / (1 + math.exp(-0.5))
@@ -134,7 +134,7 @@ def test_the_loss_of_a_picture_is_the_papers_sum(classifier: FrozenClassifier):
             p = 0.9 * logits.softmax(0)[target[0]] + 0.1 * logits[target[0]].sigmoid()
             decision -= math.log(p if sign > 0 else 1 - p) / 3
     expected = decision - 1.2 * math.log(1.2) + 0.6 * m**2
-    loss, mean = losses(classifier, x, target, backgrounds, weight, sigma, config)
+    loss, mean = losses(classifier, x, target, backgrounds, weight, sigma, config, family)
     assert float(loss) == pytest.approx(expected, abs=1e-5)
     assert float(mean) == pytest.approx(m)
 
@@ -149,7 +149,9 @@ def test_every_term_of_the_loss_moves_weights_or_widths(classifier: FrozenClassi
         weight = torch.randn(1, SIZE, SIZE, generator=generator.manual_seed(2)).requires_grad_(True)
         sigma = torch.full_like(weight, 1.2).requires_grad_(True)
         off = {"smoothness": 0.0, "sparsity": 0.0, "tv": 0.0}
-        loss, _ = losses(classifier, x, target, backgrounds, weight, sigma, MarcConfig(**{**off, **weights}))
+        config = MarcConfig(**{**off, **weights})
+        family = family_for(classifier, config)
+        loss, _ = losses(classifier, x, target, backgrounds, weight, sigma, config, family)
         return torch.cat([each.flatten() for each in torch.autograd.grad(loss.sum(), (weight, sigma))])
 
     decision = gradient()
@@ -261,11 +263,12 @@ def test_a_transformer_gets_the_settings_of_its_family(classifier: FrozenClassif
             return logits
 
     other = FrozenClassifier(Windows(), "tests:windows", InputRule(SIZE, SIZE), taps=("back",))
-    assert (family_of(classifier), family_of(other)) == (CONVOLUTIONAL, OTHER)
+    own = MarcConfig()
+    assert (family_for(classifier, own), family_for(other, own)) == (CONVOLUTIONAL, OTHER)
     assert CONVOLUTIONAL == Family(sigmoid_share=0.1, sparsity=0.6, background="colours")
-    assert settings_for(other, MarcConfig()) == MarcConfig(sparsity=0.25, background="blur")
+    assert OTHER == Family(sigmoid_share=0.0, sparsity=0.25, background="blur")
     given = MarcConfig(sparsity=0.0, background="colours")
-    assert settings_for(other, given) == given
+    assert family_for(other, given) == Family(sigmoid_share=0.0, sparsity=0.0, background="colours")
 
 
 @pytest.mark.parametrize(

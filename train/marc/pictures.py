@@ -153,9 +153,9 @@ def marc_masks(
         float32 (B, H, W) in [0, 1].
     """
     classifier = stand_in_for(classifier, "32-true")
-    config = settings_for(classifier, config)
+    family = family_for(classifier, config)
     x = classifier.normalise(pixels.float())
-    backgrounds = backgrounds_of(classifier, x, str(config.background))
+    backgrounds = backgrounds_of(classifier, x, family.background)
     start = x.new_ones(x.shape[2:])
     # A picture's own tensors, so that Adam lets those rest that have no gradient any more.
     weights = [(config.weight * start).requires_grad_(True) for _ in x]
@@ -167,7 +167,8 @@ def marc_masks(
         if not going:
             break
         weight, sigma = (torch.stack([of[i] for i in going]) for of in (weights, sigmas))
-        loss, mean = losses(classifier, x[going], target[going], backgrounds[:, going], weight, sigma, config)
+        asked = (x[going], target[going], backgrounds[:, going])
+        loss, mean = losses(classifier, *asked, weight, sigma, config, family)
         optimiser.zero_grad(set_to_none=True)
         # Summed over pictures, not averaged: each one's gradient is that of its own loss.
         loss.sum().backward()  # type: ignore[no-untyped-call]
@@ -180,16 +181,11 @@ def marc_masks(
         return mask_of(torch.stack(weights), torch.stack(sigmas), config.radius)
 
 
-def settings_for(classifier: FrozenClassifier, config: MarcConfig) -> MarcConfig:
-    """The same with sparsity and background of the classifier's family where they are None."""
-    family = family_of(classifier)
+def family_for(classifier: FrozenClassifier, config: MarcConfig) -> Family:
+    """CONVOLUTIONAL, told by taps that are convolutional maps, else OTHER; with what `config` sets itself."""
+    family = CONVOLUTIONAL if all(tap.layout == "nchw" for tap in classifier.tap_specs) else OTHER
     sparsity = family.sparsity if config.sparsity is None else config.sparsity
-    return replace(config, sparsity=sparsity, background=config.background or family.background)
-
-
-def family_of(classifier: FrozenClassifier) -> Family:
-    """CONVOLUTIONAL, told by taps that are convolutional maps, or OTHER, transformers."""
-    return CONVOLUTIONAL if all(tap.layout == "nchw" for tap in classifier.tap_specs) else OTHER
+    return replace(family, sparsity=sparsity, background=config.background or family.background)
 
 
 @torch.no_grad()
@@ -214,6 +210,7 @@ def losses(
     weight: Tensor,
     sigma: Tensor,
     config: MarcConfig,
+    family: Family,
 ) -> tuple[Tensor, Tensor]:
     """L of the module and the mean of m, float (B,) each, one a picture.
 
@@ -222,19 +219,21 @@ def losses(
         target: int64 (B,).
         backgrounds: normalised, float32 (K, B or 1, 3, H, W).
         weight, sigma: float32 (B, H, W).
-        config: from `settings_for`.
+        config: the other weights, and the window.
+        family: from `family_for`.
     """
     mask = mask_of(weight, sigma, config.radius)
     mean = mask.mean((1, 2))
-    decision = _decision(classifier, x, target, backgrounds, mask[:, None])
+    decision = _decision(classifier, x, target, backgrounds, mask[:, None], family.sigmoid_share)
     smooth = -config.smoothness * sigma.log().mean((1, 2))
-    loss = decision + smooth + float(config.sparsity or 0.0) * mean.square() + config.tv * variation(mask)
+    loss = decision + smooth + family.sparsity * mean.square() + config.tv * variation(mask)
     return loss, mean.detach()
 
 
-def _decision(classifier: FrozenClassifier, x: Tensor, target: Tensor, backgrounds: Tensor, mask: Tensor) -> Tensor:
+def _decision(
+    classifier: FrozenClassifier, x: Tensor, target: Tensor, backgrounds: Tensor, mask: Tensor, share: float
+) -> Tensor:
     """−log P of what is kept and −log(1 − P) of what is left, averaged over backgrounds, float (B,)."""
-    share = family_of(classifier).sigmoid_share
     total = torch.zeros(len(x), device=x.device)
     for background in backgrounds:
         pair = torch.cat([masked(x, mask, background), masked(x, 1.0 - mask, background)])
