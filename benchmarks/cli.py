@@ -99,8 +99,7 @@ def bench(
         EnergySettings() if energy else None,
     )
     record: BenchRecord | SweepRecord
-    if run is not None and not options.against:
-        _refuse_alone("--run")
+    _refuse_run_alone(options)
     swept = batches is not None or scenario or options.against or options.trigger_rates or loadgen
     if len(files) > 1 or swept:
         _refuse_double(batch, batches, scenario)
@@ -120,10 +119,11 @@ def _refuse_double(batch: int, batches: str | None, scenario: list[str] | None) 
         )
 
 
-def _refuse_alone(name: str) -> None:
+def _refuse_run_alone(options: SweepOptions) -> None:
     from whymask.runtime.errors import InputError
 
-    raise InputError(f"{name} is for --against, which was not given; add --against recipro-cam, or leave it out")
+    if options.run is not None and not options.against:
+        raise InputError("--run is for --against, which was not given; add --against recipro-cam, or leave it out")
 
 
 def _pair(file: Path, options: SweepOptions, settings: BenchSettings) -> BenchRecord:
